@@ -1,0 +1,81 @@
+"""The retry policy, and the two exceptions by which a handler decides for itself."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from .errors import UsageError
+
+__all__ = ["RejectMessage", "Retry", "RetryLater"]
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and when a failed message is tried again: `min(max_delay, delay * factor**(attempt - 1))` seconds after attempt
+    number `attempt`, spread by ± `jitter` of it.
+
+    max_attempts: counts the first; None: for ever. delay, max_delay: seconds or timedelta. on: exceptions that are tried again;
+    give_up_on: those that are not, though `on` names them; any other makes a dead letter at once.
+
+    The numbers are stored with the queue or group, so that all workers obey one rule; `on` and `give_up_on` are this process's.
+    """
+
+    max_attempts: int | None = 5
+    delay: float = 1.0
+    factor: float = 2.0
+    max_delay: float = 300.0
+    jitter: float = 0.1
+    on: tuple[type[BaseException], ...] = field(default=(Exception,), compare=False)
+    give_up_on: tuple[type[BaseException], ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("delay", "max_delay"):
+            value = getattr(self, name)
+            if isinstance(value, timedelta):
+                object.__setattr__(self, name, value.total_seconds())
+        for name in ("on", "give_up_on"):
+            value = getattr(self, name)
+            kinds = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+            if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
+                raise UsageError(f"Retry.{name} takes exception classes, not {value!r}")
+            object.__setattr__(self, name, kinds)
+        if self.max_attempts is not None and self.max_attempts < 1:
+            raise UsageError(f"Retry.max_attempts counts the first attempt, so it is at least 1, not {self.max_attempts!r}")
+        for name, low in (("delay", 0.0), ("factor", 1.0), ("max_delay", 0.0)):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= low):
+                raise UsageError(f"Retry.{name} must be finite and at least {low:g}, not {value!r}")
+        if not 0 <= self.jitter <= 1:
+            raise UsageError(f"Retry.jitter is a share from 0 to 1, not {self.jitter!r}")
+
+    def retries(self, error: BaseException) -> bool:
+        """Whether a message that failed with `error` is tried again."""
+        return isinstance(error, self.on) and not isinstance(error, self.give_up_on)
+
+    def delay_after(self, attempt: int, spread: float = 0.0) -> float:
+        """Seconds to wait after attempt number `attempt`; spread: -1 to 1, where in the jitter's width."""
+        # A float power overflows long before `max_delay` matters.
+        exponent = min(attempt - 1, 1000 if self.factor <= 2 else 400)
+        try:
+            base = self.delay * self.factor**exponent
+        except OverflowError:
+            base = math.inf
+        return min(self.max_delay, base) * (1 + self.jitter * spread)
+
+
+class RetryLater(Exception):  # noqa: N818 - an instruction to the consumer, not an error
+    """Raised by a handler: try this message again, after `delay` seconds (None: as the policy says). The attempt counts."""
+
+    def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
+        super().__init__(reason or "try again later")
+        self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
+
+
+class RejectMessage(Exception):  # noqa: N818 - an instruction to the consumer, not an error
+    """Raised by a handler: this message can never be done; make it a dead letter at once."""
+
+    def __init__(self, reason: str = "rejected") -> None:
+        super().__init__(reason)
+        self.reason = reason
