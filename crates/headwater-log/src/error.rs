@@ -23,16 +23,28 @@ pub enum Error {
     Forked { what: &'static str },
     /// A declared option contradicts the stored one.
     #[error("{what} is stored as {stored}, and cannot be changed to {asked}")]
-    Declaration { what: String, stored: String, asked: String },
+    Declaration {
+        what: String,
+        stored: String,
+        asked: String,
+    },
     /// The directory could not be opened.
     #[error("cannot open {}: {why}", path.display())]
     Connect { path: PathBuf, why: String },
     /// Not ours, or a newer format.
     #[error("{} is not usable: found {found}, supported is {supported}", path.display())]
-    Incompatible { path: PathBuf, found: String, supported: String },
+    Incompatible {
+        path: PathBuf,
+        found: String,
+        supported: String,
+    },
     /// A time-out; `holder` names who held the lock, when known.
     #[error("{what} did not finish in time{}", holder.as_ref().map(|h| format!(" (held by {h})")).unwrap_or_default())]
-    Timeout { what: String, maybe_sent: bool, holder: Option<String> },
+    Timeout {
+        what: String,
+        maybe_sent: bool,
+        holder: Option<String>,
+    },
     /// The connection was closed.
     #[error("{0} is closed")]
     Closed(String),
@@ -47,10 +59,18 @@ pub enum Error {
     Duplicate { first: String },
     /// A position below the retention floor.
     #[error("position {asked} of {what} has been trimmed; the first one kept is {first}")]
-    Trimmed { what: String, asked: u64, first: u64 },
+    Trimmed {
+        what: String,
+        asked: u64,
+        first: u64,
+    },
     /// A record or batch above its limit, bytes.
     #[error("{what} has {size} bytes; the limit is {limit}")]
-    TooLarge { what: &'static str, size: u64, limit: u64 },
+    TooLarge {
+        what: &'static str,
+        size: u64,
+        limit: u64,
+    },
     /// A queue at its `max_length`.
     #[error("{what} is full: {limit} messages are unfinished")]
     Full { what: String, limit: u64 },
@@ -65,13 +85,25 @@ pub enum Error {
     StorageFull { path: PathBuf, what: String },
     /// A failed fsync: final.
     #[error("{}: {what}; what was appended after {last_synced} may be lost; see headwater doctor", path.display())]
-    Durability { path: PathBuf, what: String, last_synced: u64 },
+    Durability {
+        path: PathBuf,
+        what: String,
+        last_synced: u64,
+    },
     /// Bytes that are not what was written.
     #[error("{} is corrupt at byte {offset}: {what}; see headwater doctor", file.display())]
-    Corruption { file: PathBuf, offset: u64, what: String },
+    Corruption {
+        file: PathBuf,
+        offset: u64,
+        what: String,
+    },
     /// Any other failure of the file system.
     #[error("{op} {}: {source}", path.display())]
-    Io { op: &'static str, path: PathBuf, source: std::io::Error },
+    Io {
+        op: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
 }
 
 impl Error {
@@ -79,7 +111,10 @@ impl Error {
     pub fn io(op: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| match source.raw_os_error() {
-            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::StorageFull { path, what: op.to_owned() },
+            Some(libc::ENOSPC | libc::EDQUOT | libc::EFBIG) => Self::StorageFull {
+                path,
+                what: op.to_owned(),
+            },
             _ => Self::Io { op, path, source },
         }
     }

@@ -1,7 +1,10 @@
 //! The embedded engine of headwater: streams, groups, queues and channels in a directory that any number of processes
 //! share. Pure Rust; knows no Python. See docs/design/engine.md for the files and the protocol.
 
+pub mod ctx;
 pub mod error;
 pub mod options;
+pub mod shared;
+pub mod storage;
 
 pub use error::{Error, Result};

@@ -90,7 +90,13 @@ pub struct RetryPolicy {
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { max_attempts: Some(5), delay: 1.0, factor: 2.0, max_delay: 300.0, jitter: 0.1 }
+        Self {
+            max_attempts: Some(5),
+            delay: 1.0,
+            factor: 2.0,
+            max_delay: 300.0,
+            jitter: 0.1,
+        }
     }
 }
 

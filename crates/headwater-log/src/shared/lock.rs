@@ -1,0 +1,190 @@
+//! One writer an object: a futex word in its page. Never taken from a live owner; a time-out is no proof of death
+//! (engine.md §4).
+
+use std::sync::atomic::{compiler_fence, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use super::bell::{futex_wait, futex_wake};
+use super::liveness::Liveness;
+use super::Shared;
+use crate::error::{Error, Result};
+
+/// Word: bits 0–13 slot + 1, 14–29 low bits of the slot's generation, 31 waiters.
+const WAITERS: u32 = 1 << 31;
+
+fn word_of(slot: u16, generation: u32) -> u32 {
+    (u32::from(slot) + 1) | (generation & 0xFFFF) << 14
+}
+
+fn slot_of(word: u32) -> (u16, u32) {
+    (
+        ((word & 0x3FFF) - 1) as u16,
+        (word & !WAITERS) >> 14 & 0xFFFF,
+    )
+}
+
+/// Held until dropped. Inside: no Python, no system call but a roll.
+pub struct PageLock<'a> {
+    shared: &'a Shared,
+    page: u32,
+}
+
+impl PageLock<'_> {
+    pub fn page(&self) -> u32 {
+        self.page
+    }
+}
+
+impl Drop for PageLock<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let word = &self.shared.page(self.page).lock;
+        if std::thread::panicking() {
+            // Whatever the section had begun is undone or finished like a dead owner's.
+            let _ = self.shared.repair(self.page);
+        }
+        if word.swap(0, Ordering::Release) & WAITERS != 0 {
+            futex_wake(word, 1);
+        }
+    }
+}
+
+impl Shared {
+    fn word(&self) -> u32 {
+        word_of(self.me().slot, self.generation())
+    }
+
+    /// The lock if it is free now.
+    #[inline]
+    pub fn try_lock(&self, page: u32) -> Option<PageLock<'_>> {
+        let word = &self.page(page).lock;
+        word.compare_exchange(0, self.word(), Ordering::Acquire, Ordering::Relaxed)
+            .ok()?;
+        compiler_fence(Ordering::SeqCst);
+        Some(PageLock { shared: self, page })
+    }
+
+    /// Waits for the lock; after the death of its owner, repairs and takes it.
+    ///
+    /// Errors: `Timeout` with the holder after the deadline; whatever the repair finds.
+    pub fn lock(&self, page: u32, deadline: Option<Instant>) -> Result<PageLock<'_>> {
+        if let Some(lock) = self.try_lock(page) {
+            return Ok(lock);
+        }
+        let word = &self.page(page).lock;
+        let until = Instant::now() + Duration::from_micros(2);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+            if word.load(Ordering::Relaxed) == 0 {
+                if let Some(lock) = self.try_lock(page) {
+                    return Ok(lock);
+                }
+            }
+        }
+        self.lock_slow(word, page, deadline)
+    }
+
+    #[cold]
+    fn lock_slow(
+        &self,
+        word: &AtomicU32,
+        page: u32,
+        deadline: Option<Instant>,
+    ) -> Result<PageLock<'_>> {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let seen = word.load(Ordering::Relaxed);
+            if seen == 0 {
+                // Others may sleep here: whoever was woken keeps the bit, so that its release wakes the next.
+                if word
+                    .compare_exchange(
+                        0,
+                        self.word() | WAITERS,
+                        Ordering::Acquire,
+                        Ordering::Relaxed,
+                    )
+                    .is_ok()
+                {
+                    return Ok(PageLock { shared: self, page });
+                }
+                continue;
+            }
+            if seen & WAITERS == 0
+                && word
+                    .compare_exchange(seen, seen | WAITERS, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_err()
+            {
+                continue;
+            }
+            let seen = seen | WAITERS;
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Err(self.lock_timeout(page, seen));
+            }
+            futex_wait(word, seen, Some(left.map_or(pause, |left| left.min(pause))));
+            if word.load(Ordering::Relaxed) == seen {
+                pause = (pause * 2).min(Duration::from_millis(10));
+                let (slot, generation) = slot_of(seen);
+                if slot != self.me().slot && self.is_dead(slot, generation) == Liveness::Dead {
+                    self.clean_slot(slot, generation)?;
+                }
+            }
+        }
+    }
+
+    fn lock_timeout(&self, page: u32, seen: u32) -> Error {
+        let (slot, _) = slot_of(seen);
+        Error::Timeout {
+            what: format!("waiting for the lock of {}", self.path_of(page)),
+            maybe_sent: false,
+            holder: Some(self.describe(slot)),
+        }
+    }
+
+    /// Takes every lock that a dead slot's word holds, repairs what it guards and releases it. The caller holds
+    /// run/recover.
+    pub(crate) fn take_from_dead(&self, slot: u16, generation: u32) -> Result<()> {
+        let dead = word_of(slot, generation);
+        for page in self.pages().collect::<Vec<_>>() {
+            let word = &self.page(page).lock;
+            loop {
+                let seen = word.load(Ordering::Acquire);
+                if seen & !WAITERS != dead {
+                    break;
+                }
+                if word
+                    .compare_exchange(
+                        seen,
+                        self.word() | seen & WAITERS,
+                        Ordering::Acquire,
+                        Ordering::Relaxed,
+                    )
+                    .is_err()
+                {
+                    continue;
+                }
+                let lock = PageLock { shared: self, page };
+                self.repair(page)?;
+                drop(lock);
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_names_its_slot_and_generation() {
+        for slot in [0u16, 1, 1023] {
+            for generation in [0u32, 1, 0xFFFF, 0x1_0001] {
+                let word = word_of(slot, generation);
+                assert_eq!(slot_of(word), (slot, generation & 0xFFFF));
+                assert_eq!(slot_of(word | WAITERS).0, slot);
+            }
+        }
+    }
+}
