@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# test.sh check | test | full: runs the parts of that level, prints each part's minutes, and fails if one failed.
+# A part that cannot run is a failure, never a skip. All parts run, so that one look shows everything; only the build stops at once.
+set -uo pipefail
+level=${1:?check, test or full}
+cd "$(dirname "$0")/.."
+
+case $level in
+    check) tick=0.2 budget=3 examples=dev ;;
+    test) tick=0.3 budget=20 examples=default ;;
+    full) tick=1 budget=1800 examples=thorough ;;
+    *)
+        echo "test.sh: check, test or full, not $level" >&2
+        exit 2
+        ;;
+esac
+export HEADWATER_TICK=${HEADWATER_TICK:-$tick} HEADWATER_BUDGET=${HEADWATER_BUDGET:-$budget} HEADWATER_EXAMPLES=$examples
+# A developer's own settings must not decide what is tested.
+unset HEADWATER_URL
+
+names=() minutes=() results=()
+failed=0
+
+part() { # part NAME COMMAND...
+    local name=$1 begin=$EPOCHSECONDS code=0
+    shift
+    printf '\n──── %s\n' "$name"
+    "$@" || code=$?
+    names+=("$name")
+    minutes+=("$(awk -v s=$((EPOCHSECONDS - begin)) 'BEGIN { printf "%.1f", s / 60 }')")
+    if [ $code -eq 0 ]; then results+=(ok); else
+        results+=("FAILED ($code)")
+        failed=1
+    fi
+    printf '──── %s: %s minutes, %s\n' "$name" "${minutes[-1]}" "${results[-1]}"
+    return $code
+}
+
+summary() {
+    printf '\n%-34s %8s  %s\n' part minutes result
+    local i
+    for i in "${!names[@]}"; do printf '%-34s %8s  %s\n' "${names[$i]}" "${minutes[$i]}" "${results[$i]}"; done
+    printf '%-34s %8s\n' "all of make $([ "$level" = full ] && echo test-full || echo "$level")" \
+        "$(awk -v s=$SECONDS 'BEGIN { printf "%.1f", s / 60 }')"
+}
+trap summary EXIT
+
+part "build" scripts/build.sh || exit 1
+
+export PATH="$PWD/.venv/bin:${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+# The Python that the binding's checks are made against.
+export PYO3_PYTHON=$PWD/.venv/bin/python
+unset VIRTUAL_ENV PYTHONPATH
+
+lint() {
+    local code=0
+    ruff check . || code=1
+    pyright --warnings || code=1
+    cargo fmt --all --check || code=1
+    cargo clippy --locked --quiet --workspace --all-targets --all-features -- -D warnings || code=1
+    return $code
+}
+
+tests() { python -m pytest --tick "$HEADWATER_TICK" --budget "$HEADWATER_BUDGET" "$@"; }
+
+engine() { cargo test --locked --quiet --package headwater-log --all-features; }
+
+part "lint" lint
+part "engine (cargo test)" engine
+part "unit, house, public face" tests tests/unit tests/test_house.py tests/test_public_api.py
+part "typing" tests tests/typing
+if [ "$level" != check ]; then
+    part "snippets and examples" tests tests/test_examples.py
+fi
+part "conformance on memory:" tests tests/conformance/test_memory.py
+part "conformance on local:" tests tests/conformance/test_local.py
+if [ "$level" != check ]; then
+    part "faults" tests tests/faults
+    part "end to end, wheel" tests tests/e2e
+fi
+exit $failed
