@@ -44,13 +44,13 @@ def source(conn: Any, spec: Spec) -> Any:
 
 
 def produce(conn: Any, spec: Spec, record: Record) -> None:
-    """Sends b"PREFIX:KEY:I" for I in range("first", "first" + "count"), key I % "keys" ("keys" 0: none), to "queue" or "stream";
-    "pause": seconds between two."""
-    keys = spec.get("keys", 0)
+    """Sends b"PREFIX:KEY:I" for I in range("first", "first" + "count"), key I % "keys" ("keys" 0: none; "shared": the same keys whatever
+    the prefix), to "queue" or "stream"; "pause": seconds between two."""
+    keys, key_prefix = spec.get("keys", 0), "k" if spec.get("shared") else spec.get("prefix", "p")
     send = conn.queue(spec["queue"], bytes).put if "queue" in spec else conn.stream(spec["stream"], bytes).append
     first = spec.get("first", 0)
     for i in range(first, first + spec["count"]):
-        key = f"{spec.get('prefix', 'p')}{i % keys}" if keys else None
+        key = f"{key_prefix}{i % keys}" if keys else None
         value = f"{spec.get('prefix', 'p')}:{key}:{i}"
         record("sending", value=value, key=key)
         where = send(value.encode(), key=key)
@@ -73,7 +73,7 @@ def consume(conn: Any, spec: Spec, record: Record) -> None:
             message = consumer.next(timeout=spec.get("idle"))
             if message is None:
                 break
-            about = {"value": message.value.decode(), "key": message.key, "attempt": message.attempt, "id": message.id}
+            about = {"value": message.value.decode(), "key": message.key, "attempt": message.attempt, "id": message.id, "where": str(message.position)}
             record("got", **about)
             if then == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
