@@ -292,11 +292,11 @@ def test_durability_is_as_stored(tmp_path: Path) -> None:
 
 def test_names(tmp_path: Path) -> None:
     with opened(tmp_path / "dir") as conn:
-        for name in ("", "a*", "../*", "a\0", "\n", "x" * 201, "a..b", "e\u0301"):
+        for name in ("", "a*", "../*", "a\0", "\n", "x" * 201, "a..b", "a/../../b", "..", "e\u0301"):
             for declare in (conn.stream, conn.queue, conn.stream("s").group):
                 with pytest.raises(hw.InvalidNameError):
                     declare(name)
-        for name in ("/etc/passwd", "a/../../b", "~root", "C:\\x", "-rf"):
+        for name in ("/etc/passwd", "~root", "C:\\x", "-rf"):
             conn.stream(name, str).append(name)
             assert values(conn, name) == [name.encode()]
     assert {p.name for p in tmp_path.iterdir()} == {"dir"}, "a name is never a path"

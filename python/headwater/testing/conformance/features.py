@@ -37,7 +37,7 @@ async def test_00_supports_explain_themselves(t: Trial) -> None:
         for feature, support in getattr(capabilities, pattern).items():
             assert isinstance(feature, Feature)
             if support.level.name == "REFUSED":
-                assert support.instead, (pattern, feature, "a refusal comes with advice")
+                assert support.how, (pattern, feature, "a refusal says why")
             if support.level.name == "EMULATED":
                 assert support.how, (pattern, feature, "an emulation says how")
 

@@ -57,11 +57,11 @@ async def _run(target: Target, function: Property, needs: Needs, processes: bool
 
 def lacks(conn: hw.Connection, pattern: str) -> bool:
     """Whether the engine has nothing of a pattern."""
-    return all(support.level.name == "REFUSED" for support in getattr(conn.capabilities, pattern).values())
+    return not conn.capabilities.pattern(pattern).supported
 
 
 def level(conn: hw.Connection, pattern: str, feature: Feature) -> str:
-    return getattr(conn.capabilities, pattern)[feature].level.name
+    return conn.capabilities.pattern(pattern)[feature].level.name
 
 
 def declare(conn: hw.Connection, pattern: str, name: str, *needs: Feature) -> object:

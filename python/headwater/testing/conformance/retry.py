@@ -65,7 +65,7 @@ async def test_22_what_is_retried(t: Trial) -> None:
         await until_stats(queue, dead=3, ready=0, delayed=0, leased=0)
     assert sorted(attempts) == [("fail", 1), ("fail", 2), ("fail", 3), ("fine", 1), ("give up", 1), ("later", 1), ("later", 2), ("reject", 1)]
     assert {letter.value for letter in await dead(queue)} == {"give up", "reject", "fail"}
-    assert next(letter for letter in await dead(queue) if letter.value == "reject").reason == "no such customer"
+    assert next(letter for letter in await dead(queue) if letter.value == "reject").reason.endswith("no such customer")
 
 
 @proves(23, needs={"queue": [Feature.DEAD_LETTERS], "group": [Feature.DEAD_LETTERS]})
@@ -141,7 +141,8 @@ async def test_25_edit_and_purge(t: Trial) -> None:
     await queue.put_many(["wrong", "hopeless", "also wrong"])
     for message in await queue.take(max=3, wait=5.0):
         await message.reject("spelling" if "wrong" in message.value else "hopeless")
-    assert await queue.dead.by_error() == {"spelling": 2, "hopeless": 1}
+    errors = await queue.dead.by_error()
+    assert {key.rsplit(": ", 1)[-1]: count for key, count in errors.items()} == {"spelling": 2, "hopeless": 1}
     by_value = {letter.value: letter for letter in await dead(queue)}
     await queue.dead.edit(by_value["wrong"].id, "right")
     assert await queue.dead.redrive([by_value["wrong"].id]) == 1
