@@ -80,7 +80,9 @@ def unprivileged(tmp_path: Path) -> Callable[[str], str]:
     def run(body: str) -> str:
         # Everything that a connection imports lazily is imported while we may still read it.
         prelude = "with hw.sync.connect('memory:') as warm: warm.stream('s', bytes).append(b'x')"
-        done = subprocess.run([sys.executable, "-c", _UNPRIVILEGED.format(prelude=prelude, body=body)], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", _UNPRIVILEGED.format(prelude=prelude, body=body)], capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

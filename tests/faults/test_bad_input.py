@@ -272,7 +272,20 @@ def test_a_payload_that_does_not_fit(tmp_path: Path) -> None:
         assert "total" in str(caught.value.path)
 
 
-@pytest.mark.parametrize("url", ["gopher://x", "x", "local", "local:", "memory:?as=nothing", "local:{}?durabilty=always", "local:{}?durability=maybe", "local:{}?interval=x", "local:{}?a=1&b=2"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gopher://x",
+        "x",
+        "local",
+        "local:",
+        "memory:?as=nothing",
+        "local:{}?durabilty=always",
+        "local:{}?durability=maybe",
+        "local:{}?interval=x",
+        "local:{}?a=1&b=2",
+    ],
+)
 def test_urls(tmp_path: Path, url: str) -> None:
     url = url.format(tmp_path / "dir")
     with pytest.raises(hw.UsageError) as caught, hw.sync.connect(url) as conn:

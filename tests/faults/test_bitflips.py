@@ -47,7 +47,7 @@ def interesting(path: Path) -> list[tuple[str, int]]:
     for file in sorted(path.rglob("*")):
         name = str(file.relative_to(path))
         if file.is_file() and not name.startswith(("run/", "reserve", "LOCK", "SETUP")):
-            places += [(name, i) for i, byte in enumerate(file.read_bytes()) if byte or i % 512 == 0 and i < 65536]
+            places += [(name, i) for i, byte in enumerate(file.read_bytes()) if byte or (i % 512 == 0 and i < 65536)]
     return places
 
 
@@ -124,8 +124,13 @@ def test_flips(tmp_path: Path, budget: float) -> None:
     store(original)
     places = interesting(original)
     stride = max(1, int(len(places) / (budget * 15)))
-    child = subprocess.Popen([sys.executable, "-c", CHILD, str(Path(__file__).parent), str(original), str(tmp_path / "scratch")],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(original), str(tmp_path / "scratch")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert child.stdin is not None and child.stdout is not None
     outcomes: dict[str, int] = {}
     done, end = 0, time.monotonic() + 2 * budget + 5

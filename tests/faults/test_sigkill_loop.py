@@ -103,7 +103,8 @@ def test_sigkill_loop(tmp_path: Path, budget: float) -> None:
         finally:
             victims.end()
         lines = victims.lines()
-        assert not [line for line in lines if line["event"] == "failed"], [line["why"] for line in lines if line["event"] == "failed"][0]
+        failed = [line["why"] for line in lines if line["event"] == "failed"]
+        assert not failed, failed[0]
         check_stream(conn, lines, mine)
         check_group(conn, lines)
         check_queue(conn, lines, mine)

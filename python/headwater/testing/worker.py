@@ -73,7 +73,13 @@ def consume(conn: Any, spec: Spec, record: Record) -> None:
             message = consumer.next(timeout=spec.get("idle"))
             if message is None:
                 break
-            about = {"value": message.value.decode(), "key": message.key, "attempt": message.attempt, "id": message.id, "where": str(message.position)}
+            about = {
+                "value": message.value.decode(),
+                "key": message.key,
+                "attempt": message.attempt,
+                "id": message.id,
+                "where": str(message.position),
+            }
             record("got", **about)
             if then == "die":
                 os.kill(os.getpid(), signal.SIGKILL)

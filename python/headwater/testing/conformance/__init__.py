@@ -19,18 +19,18 @@ import pytest
 
 pytest.register_assert_rewrite(__name__)
 
-from headwater.testing.conformance.damage import *  # noqa: E402, F403 - after the rewrite is registered; the tests are the interface
-from headwater.testing.conformance.data import *  # noqa: E402, F403
-from headwater.testing.conformance.dedup import *  # noqa: E402, F403
-from headwater.testing.conformance.delay import *  # noqa: E402, F403
-from headwater.testing.conformance.features import *  # noqa: E402, F403
-from headwater.testing.conformance.flow import *  # noqa: E402, F403
-from headwater.testing.conformance.groups import *  # noqa: E402, F403
-from headwater.testing.conformance.lease import *  # noqa: E402, F403
-from headwater.testing.conformance.ordering import *  # noqa: E402, F403
-from headwater.testing.conformance.publish import *  # noqa: E402, F403
-from headwater.testing.conformance.replay import *  # noqa: E402, F403
-from headwater.testing.conformance.retry import *  # noqa: E402, F403
+from headwater.testing.conformance.damage import *  # noqa: E402 - after the rewrite is registered; the tests are the interface
+from headwater.testing.conformance.data import *  # noqa: E402
+from headwater.testing.conformance.dedup import *  # noqa: E402
+from headwater.testing.conformance.delay import *  # noqa: E402
+from headwater.testing.conformance.features import *  # noqa: E402
+from headwater.testing.conformance.flow import *  # noqa: E402
+from headwater.testing.conformance.groups import *  # noqa: E402
+from headwater.testing.conformance.lease import *  # noqa: E402
+from headwater.testing.conformance.ordering import *  # noqa: E402
+from headwater.testing.conformance.publish import *  # noqa: E402
+from headwater.testing.conformance.replay import *  # noqa: E402
+from headwater.testing.conformance.retry import *  # noqa: E402
 from headwater.testing.conformance.target import Target, Trial  # noqa: E402
 
 __all__ = ["Target", "Trial", *(name for name in globals() if name.startswith("test_"))]  # pyright: ignore[reportUnsupportedDunderAll]

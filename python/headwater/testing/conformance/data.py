@@ -85,8 +85,42 @@ async def test_61_any_bytes(t: Trial) -> None:
     assert [m.value for m in await drain(queue, len(values))] == values
 
 
-NAMES = ["plain", "Plain", "with spaces", "slash/es/", "ha#sh", "Zürich", "日本語", "🦜", "dots.in.it", "%41", "a%2Fb", "CON", "x" * 120, "~", "'\"\\", "?q=1&b"]
-BAD_NAMES = ["", "st*r", "*", "a\x00b", "new\nline", "tab\t", "\x7f", "x" * 201, "é" * 101, unicodedata.normalize("NFD", "Zürich"), "a..b", "..", "a/../b", ".a", "a.", "\ud800"]
+NAMES = [
+    "plain",
+    "Plain",
+    "with spaces",
+    "slash/es/",
+    "ha#sh",
+    "Zürich",
+    "日本語",
+    "🦜",
+    "dots.in.it",
+    "%41",
+    "a%2Fb",
+    "CON",
+    "x" * 120,
+    "~",
+    "'\"\\",
+    "?q=1&b",
+]
+BAD_NAMES = [
+    "",
+    "st*r",
+    "*",
+    "a\x00b",
+    "new\nline",
+    "tab\t",
+    "\x7f",
+    "x" * 201,
+    "é" * 101,
+    unicodedata.normalize("NFD", "Zürich"),
+    "a..b",
+    "..",
+    "a/../b",
+    ".a",
+    "a.",
+    "\ud800",
+]
 
 
 @proves(62, needs={"stream": [], "queue": [], "channel": [], "group": []})
@@ -170,7 +204,17 @@ class Order(msgspec.Struct):
 @proves(60, needs={"stream": [], "queue": [], "channel": []})
 async def test_60_types(t: Trial) -> None:
     order = Order("c-7", 12.5, [1, 2, 3])
-    cases: list[tuple[Any, Any]] = [(Order, order), (str, "Zürich"), (int, -(2**60)), (float, 1.5), (bool, True), (list[int], [1, 2]), (dict[str, Any], {"a": [None]}), (int | None, None), (Any, {"x": 1})]
+    cases: list[tuple[Any, Any]] = [
+        (Order, order),
+        (str, "Zürich"),
+        (int, -(2**60)),
+        (float, 1.5),
+        (bool, True),
+        (list[int], [1, 2]),
+        (dict[str, Any], {"a": [None]}),
+        (int | None, None),
+        (Any, {"x": 1}),
+    ]
     for codec in ("json", "msgpack"):
         for i, (kind, value) in enumerate(cases):
             stream, queue = t.conn.stream(t.name(f"{codec}{i}"), kind, codec=codec), t.conn.queue(t.name(f"{codec}{i}"), kind, codec=codec)

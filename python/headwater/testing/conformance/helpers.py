@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import headwater as hw
@@ -104,7 +105,7 @@ def numbers(count: int) -> list[bytes]:
 
 def strictly_rising(values: Iterable[int]) -> bool:
     listed = list(values)
-    return all(a < b for a, b in zip(listed, listed[1:], strict=False))
+    return all(a < b for a, b in pairwise(listed))
 
 
 NOW = hw.Retry(max_attempts=None, delay=0.0, jitter=0.0)

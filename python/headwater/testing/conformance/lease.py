@@ -24,6 +24,7 @@ async def test_14_retry_redelivers_after_the_delay(t: Trial) -> None:
     await stream.append(b"x")
 
     async def one(source: hw.Queue[bytes] | hw.Group[bytes]) -> None:
+        failed = 0.0
         async with source.consume() as consumer:
             for attempt in (1, 2, 3):
                 message = await consumer.next(timeout=10 + 4 * t.tick)

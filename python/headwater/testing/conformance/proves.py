@@ -6,6 +6,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import pytest
+
 import headwater as hw
 from headwater import Feature
 from headwater.testing.conformance.target import Target, Trial
@@ -14,7 +16,9 @@ Needs = Mapping[str, Sequence[Feature]]
 Property = Callable[[Trial], Awaitable[None]]
 
 
-def proves(*numbers: int, needs: Needs | None = None, processes: bool = False, files: bool = False, seconds: float = 90.0) -> Callable[[Property], Callable[[Target], None]]:
+def proves(
+    *numbers: int, needs: Needs | None = None, processes: bool = False, files: bool = False, seconds: float = 90.0
+) -> Callable[[Property], Callable[[Target], None]]:
     """Marks an async function of a Trial as the proof of the properties `numbers` of the conformance list.
 
     needs: pattern to features, e.g. {"queue": [Feature.DELAY]}. Where the engine refuses one of them, the test asserts instead that
@@ -29,7 +33,9 @@ def proves(*numbers: int, needs: Needs | None = None, processes: bool = False, f
         def test(target: Target) -> None:
             asyncio.run(_run(target, function, wanted, processes, files, seconds))
 
-        test.__name__, test.__qualname__, test.__module__, test.__doc__ = function.__name__, function.__qualname__, function.__module__, function.__doc__  # type: ignore[attr-defined]
+        # Not functools.wraps: its __wrapped__ would show pytest the parameters of the function within.
+        for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+            setattr(test, name, getattr(function, name))
         test.numbers = numbers  # type: ignore[attr-defined]
         test.needs = wanted  # type: ignore[attr-defined]
         return test
@@ -39,7 +45,9 @@ def proves(*numbers: int, needs: Needs | None = None, processes: bool = False, f
 
 async def _run(target: Target, function: Property, needs: Needs, processes: bool, files: bool, seconds: float) -> None:
     async with asyncio.timeout(seconds), Trial(target) as trial:
-        refused = [(pattern, feature) for pattern, features in needs.items() for feature in features if level(trial.conn, pattern, feature) == "REFUSED"]
+        refused = [
+            (pattern, feature) for pattern, features in needs.items() for feature in features if level(trial.conn, pattern, feature) == "REFUSED"
+        ]
         lacking = [pattern for pattern in needs if lacks(trial.conn, pattern)]
         if lacking or refused:
             for pattern in lacking:
@@ -74,11 +82,8 @@ def declare(conn: hw.Connection, pattern: str, name: str, *needs: Feature) -> ob
 
 def refuses(action: Callable[[], object], feature: Feature | None = None) -> None:
     """Asserts that `action` raises UnsupportedError, with the feature, how the engine stands to it, and what would serve instead."""
-    try:
+    with pytest.raises(hw.UnsupportedError) as caught:
         action()
-    except hw.UnsupportedError as error:
-        assert feature is None or error.feature == feature
-        assert error.engine
-        assert error.instead, "a refusal comes with advice"
-    else:
-        raise AssertionError(f"{feature or 'the pattern'} is refused by the capabilities, yet was accepted")
+    assert feature is None or caught.value.feature == feature
+    assert caught.value.engine
+    assert caught.value.instead, "a refusal comes with advice"

@@ -53,9 +53,7 @@ async def test_43_a_checkpoint_resumes(t: Trial) -> None:
     checkpoint: Any = None
     while len(got) < 100:
         async with stream.read(after=checkpoint) as reader:
-            for _ in range(7):
-                if (message := await reader.next(timeout=5)) is not None:
-                    got.append(int(message.value))
+            got += [int(m.value) for m in await reader.next_many(max=7)]
             checkpoint = hw.Checkpoint.parse(str(reader.checkpoint))
     assert got == list(range(100))
 
@@ -83,6 +81,7 @@ async def test_43_following(t: Trial) -> None:
         await stream.append(b"too late")
         assert len([m async for m in bounded]) == 3
     async with stream.read(follow=True) as reader:
+
         async def later() -> None:
             await t.sleep(1)
             await stream.append(b"at last")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ async def test_22_backoff(t: Trial) -> None:
 
     async with running(queue.run(handler, concurrency=count)):
         await until_stats(queue, timeout=30 + 10 * tick, dead=count)
-    gaps = [[b - a for a, b in zip(at, at[1:], strict=False)] for at in times.values()]
+    gaps = [[b - a for a, b in pairwise(at)] for at in times.values()]
     assert all(len(gap) == 3 for gap in gaps)
     for n, nominal in enumerate((tick, 2 * tick, 3 * tick)):
         assert all(0.7 * nominal - 0.005 <= gap[n] <= 1.3 * nominal + t.target.late for gap in gaps), (nominal, gaps)
@@ -78,7 +79,7 @@ async def test_23_the_dead_letter_tells_all(t: Trial) -> None:
     began = now()
 
     async def handler(message: hw.Delivery[bytes]) -> None:
-        raise ValueError("boom at attempt %d" % message.attempt)
+        raise ValueError(f"boom at attempt {message.attempt}")
 
     for source in (queue, group):
         async with running(source.run(handler)):
