@@ -194,10 +194,17 @@ class Capabilities:
                 raise UsageError(f"{need!r} is not a feature; see headwater.Feature") from None
             support = table[feature]
             if not support:
+                if not support.instead:
+                    support = replace(support, instead=self._elsewhere(pattern, feature))
                 raise UnsupportedError(
                     _refusal(f"{feature} of a {pattern}", self.engine, support),
                     feature=feature, engine=self.engine, how=support.how, instead=support.instead,
                 )
+
+    def _elsewhere(self, pattern: str, feature: Feature) -> str:
+        """Advice where the table has none: this engine's patterns that have the feature."""
+        others = [f"a {name}" for name in PATTERNS if name != pattern and self.pattern(name)[feature]]
+        return f"{' or '.join(others)} of this engine has it" if others else "another engine; the table of guarantees shows which has it"
 
 
 def _refusal(what: str, engine: str, support: Support) -> str:
