@@ -6,15 +6,15 @@ level=${1:?check, test or full}
 cd "$(dirname "$0")/.."
 
 case $level in
-    check) tick=0.2 budget=3 examples=dev ;;
-    test) tick=0.3 budget=20 examples=default ;;
-    full) tick=1 budget=1800 examples=thorough ;;
+    check) tick=0.2 budget=3 ;;
+    test) tick=0.3 budget=20 ;;
+    full) tick=1 budget=1800 ;;
     *)
         echo "test.sh: check, test or full, not $level" >&2
         exit 2
         ;;
 esac
-export HEADWATER_TICK=${HEADWATER_TICK:-$tick} HEADWATER_BUDGET=${HEADWATER_BUDGET:-$budget} HEADWATER_EXAMPLES=$examples
+export HEADWATER_TICK=${HEADWATER_TICK:-$tick} HEADWATER_BUDGET=${HEADWATER_BUDGET:-$budget}
 # A developer's own settings must not decide what is tested.
 unset HEADWATER_URL
 
