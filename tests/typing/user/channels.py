@@ -1,11 +1,8 @@
 """Channels: who listens now, hears."""
 
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 import headwater as hw
-
 from models import ChatLine
 
 

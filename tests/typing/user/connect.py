@@ -1,8 +1,6 @@
 """Connect: both faces, every argument, and what a connection offers."""
 
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 import headwater as hw
 

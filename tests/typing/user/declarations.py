@@ -1,11 +1,8 @@
 """Declarations: the type given is the type that comes out, for every kind of type; and what all of them have."""
 
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 import headwater as hw
-
 from models import Bought, ChatLine, Job, Order, Profile, Sold
 
 

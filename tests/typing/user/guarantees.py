@@ -1,12 +1,9 @@
 """Features, capabilities, codecs and errors."""
 
 from collections.abc import Iterable
-from typing import Any
-
-from typing_extensions import assert_type
+from typing import Any, assert_type
 
 import headwater as hw
-
 from models import Job, Order
 
 

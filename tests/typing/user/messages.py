@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 import headwater as hw
-
 from models import Bought, Job, Order, Sold
 
 

@@ -1,11 +1,9 @@
 """Queues, and what they share with groups: consume, run, take, stats, dead letters."""
 
 from datetime import UTC, datetime, timedelta
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 import headwater as hw
-
 from models import Job
 
 

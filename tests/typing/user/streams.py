@@ -1,11 +1,9 @@
 """Streams, positions, readers and groups."""
 
 from datetime import UTC, datetime
-
-from typing_extensions import assert_type
+from typing import assert_type
 
 import headwater as hw
-
 from models import Order
 
 
