@@ -21,6 +21,8 @@ pub struct EngineCtx {
     pub session: u64,
     /// The last session that did not end cleanly; 0: none. A log's tail note counts iff it is of a later one.
     pub last_unclean: u64,
+    /// The last session whose page cache may have been lost: another boot, or a copied directory. 0: none.
+    pub last_lossy: u64,
     pub max_record_bytes: u64,
     /// How long an operation may wait for a lock when its caller does not say.
     pub op_timeout: Duration,

@@ -3,6 +3,9 @@
 
 pub mod ctx;
 pub mod error;
+pub mod fail;
+pub mod log;
+pub mod meta;
 pub mod options;
 pub mod shared;
 pub mod storage;

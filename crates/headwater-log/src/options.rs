@@ -146,9 +146,9 @@ pub mod limits {
     pub const RECORD_BYTES: u64 = 16 << 20;
     /// The largest atomic batch.
     pub const CHAIN_BYTES: u64 = 64 << 20;
-    pub const KEY_BYTES: usize = 64 << 10;
+    pub const KEY_BYTES: usize = 65_534;
     /// All of a record's TLVs, headers among them.
-    pub const TLV_BYTES: usize = 32 << 10;
+    pub const TLV_BYTES: usize = 32_760;
     /// A frame holds at most this many bytes of records, or one larger record.
     pub const FRAME_BYTES: usize = 256 << 10;
     pub const NAME_BYTES: usize = 200;

@@ -1,0 +1,354 @@
+//! Reading without a lock: below the visible tail frames never change (engine.md §6).
+
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use super::frame::{self, ctrl, Frame, RecordRef, CTRL, DATA};
+use super::segment::{Segment, START};
+use super::Log;
+use crate::error::{Error, Result};
+
+/// The frame whose records are being handed out.
+#[derive(Clone, Copy)]
+struct Current {
+    off: usize,
+    len: usize,
+    /// Byte of the next record in the frame, its seq, and how many are left.
+    at: usize,
+    seq: u64,
+    left: u32,
+}
+
+/// A place in a log. Cheap to keep; it maps the segment it stands in.
+pub struct Cursor {
+    log: Arc<Log>,
+    segment: Option<Arc<Segment>>,
+    /// Of the next frame in the segment.
+    off: u64,
+    current: Option<Current>,
+    /// Records below it are passed over.
+    from: u64,
+    /// The seq of the next record, as far as is known.
+    next: u64,
+}
+
+impl Cursor {
+    /// Begins at the first kept record at or above `from`.
+    pub fn new(log: &Arc<Log>, from: u64) -> Self {
+        Self {
+            log: Arc::clone(log),
+            segment: None,
+            off: START,
+            current: None,
+            from,
+            next: from,
+        }
+    }
+
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// Continues at the first kept record at or above `from`.
+    pub fn seek(&mut self, from: u64) {
+        // A step forward inside the frame or segment at hand needs no search.
+        if from < self.next || self.segment.is_none() {
+            self.segment = None;
+            self.current = None;
+        }
+        self.from = from;
+        self.next = self.next.max(from);
+        if self.segment.is_none() {
+            self.next = from;
+        }
+    }
+
+    /// A lower bound of the next record's seq.
+    pub fn next_seq(&self) -> u64 {
+        self.next
+    }
+
+    fn find_start(&mut self) -> Result<bool> {
+        let Some(segment) = self.log.segment_of(self.from)? else {
+            return Ok(false);
+        };
+        let from = self.from;
+        self.off = segment
+            .search(|entry| entry.seq <= from)
+            .map_or(START, |entry| u64::from(entry.off));
+        self.next = self.next.max(segment.header.base_seq);
+        self.segment = Some(segment);
+        Ok(true)
+    }
+
+    /// Begins at the last index entry before which all event times are below `time_ns`: what is asked for lies behind it.
+    pub fn seek_time(&mut self, time_ns: i64) -> Result<()> {
+        self.current = None;
+        self.segment = None;
+        for base in self.log.segment_bases()?.into_iter().rev() {
+            let Some(segment) = self.log.segment(base)? else {
+                continue;
+            };
+            if segment.header.base_max_time < time_ns || base == self.log.first_seq() {
+                self.from = base;
+                self.next = base;
+                self.off = segment
+                    .search(|entry| entry.max_time < time_ns)
+                    .map_or(START, |entry| u64::from(entry.off));
+                self.segment = Some(segment);
+                return Ok(());
+            }
+        }
+        self.from = self.log.first_seq();
+        Ok(())
+    }
+
+    /// Loads the next DATA frame. False: nothing more below the visible tail.
+    ///
+    /// After `Corruption` the cursor stands behind the damage.
+    #[inline]
+    fn load_frame(&mut self) -> Result<bool> {
+        loop {
+            if self.segment.is_none() && !self.find_start()? {
+                return Ok(false);
+            }
+            let Some(segment) = &self.segment else {
+                return Ok(false);
+            };
+            let limit = self.log.visible();
+            let lba = segment.header.base_lba + self.off;
+            if lba >= limit {
+                return Ok(false);
+            }
+            let room = (segment.header.file_size.saturating_sub(self.off)) as usize;
+            if room < 4 {
+                if !self.next_segment()? {
+                    return Ok(false);
+                }
+                continue;
+            }
+            let off = self.off as usize;
+            let word = segment.map.word(off).load(Ordering::Acquire);
+            let Some((len, class)) = frame::parse_word(word, room) else {
+                return Err(self.damaged("a frame's length is impossible"));
+            };
+            if lba + len as u64 > limit && class == DATA {
+                // In an `always` directory a frame may be half below the synced address.
+                return Ok(false);
+            }
+            // SAFETY: committed frames do not change, and [off, off + len) lies in the map, which `segment` keeps.
+            let bytes = unsafe { std::slice::from_raw_parts(segment.map.at(off), len) };
+            let frame = match Frame::check(bytes, word, segment.seed) {
+                Ok(frame) => frame,
+                Err(why) => return Err(self.damaged(why)),
+            };
+            self.off += len as u64;
+            match class {
+                DATA => {
+                    let (seq, count) = (frame.seq(), frame.count());
+                    if seq + u64::from(count) <= self.from {
+                        self.next = seq + u64::from(count);
+                        continue;
+                    }
+                    self.current = Some(Current {
+                        off,
+                        len,
+                        at: frame.body(),
+                        seq,
+                        left: count,
+                    });
+                    return Ok(true);
+                }
+                CTRL if frame.kind() == ctrl::ROLL => {
+                    if !self.next_segment()? {
+                        return Ok(false);
+                    }
+                }
+                CTRL if frame.kind() == ctrl::GAP => {
+                    self.next = self.next.max(frame.word(1).unwrap_or(0));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn next_segment(&mut self) -> Result<bool> {
+        let Some(segment) = &self.segment else {
+            return Ok(false);
+        };
+        let base = segment.header.base_seq;
+        match self.log.segment_after(base)? {
+            Some(next) => {
+                self.next = self.next.max(next.header.base_seq);
+                self.segment = Some(next);
+                self.off = START;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Steps behind bytes that are no frame, and says so.
+    #[cold]
+    fn damaged(&mut self, why: &str) -> Error {
+        let Some(segment) = self.segment.clone() else {
+            return Error::WouldBlock;
+        };
+        let error = self.log.corrupt(&segment, self.off, why);
+        self.current = None;
+        let limit = self
+            .log
+            .visible()
+            .saturating_sub(segment.header.base_lba)
+            .min(segment.header.file_size);
+        let mut off = self.off + 8;
+        while off + 32 <= limit {
+            if valid_frame_at(&segment, off, self.next).is_some() {
+                self.off = off;
+                return error;
+            }
+            off += 8;
+        }
+        self.off = limit;
+        if limit == segment.header.file_size || self.log.visible() > segment.end_lba() {
+            // Nothing readable is left in this file; a failure to go on shows at the next call.
+            if matches!(self.next_segment(), Ok(false)) {
+                self.off = segment.header.file_size;
+            }
+        }
+        error
+    }
+
+    /// The next record, or None where there is none yet.
+    ///
+    /// Errors: `Corruption` once for each damaged place; the next call goes on behind it.
+    #[inline]
+    pub fn next(&mut self) -> Result<Option<RecordRef<'_>>> {
+        loop {
+            if self.current.is_none() && !self.load_frame()? {
+                return Ok(None);
+            }
+            let (Some(current), Some(segment)) = (&mut self.current, &self.segment) else {
+                return Ok(None);
+            };
+            // SAFETY: the frame was checked by `load_frame`; the map lives as long as `segment`, which self keeps.
+            let bytes =
+                unsafe { std::slice::from_raw_parts(segment.map.at(current.off), current.len) };
+            let frame = Frame::trusted(bytes);
+            let Some((record, next)) = frame.record_at(current.at, current.seq) else {
+                return Err(self.damaged("a record's lengths are impossible"));
+            };
+            current.at = next;
+            current.seq += 1;
+            current.left -= 1;
+            self.next = current.seq;
+            if current.left == 0 {
+                self.current = None;
+            }
+            if record.seq >= self.from {
+                // SAFETY: as above; the borrow of self keeps the map from being dropped while the record is used.
+                return Ok(Some(unsafe {
+                    std::mem::transmute::<RecordRef<'_>, RecordRef<'_>>(record)
+                }));
+            }
+        }
+    }
+}
+
+/// A whole valid DATA or CTRL frame at `off` whose seq is not below `least`; its length.
+pub(super) fn valid_frame_at(segment: &Segment, off: u64, least: u64) -> Option<usize> {
+    let room = segment.header.file_size.checked_sub(off)? as usize;
+    if room < 32 {
+        return None;
+    }
+    let word = segment.map.word(off as usize).load(Ordering::Acquire);
+    let (len, _) = frame::parse_word(word, room)?;
+    // SAFETY: in the map; bytes that are being written by another process fail the check.
+    let bytes = unsafe { std::slice::from_raw_parts(segment.map.at(off as usize), len) };
+    let frame = Frame::check(bytes, word, segment.seed).ok()?;
+    (frame.seq() >= least).then_some(len)
+}
+
+impl Log {
+    /// One record by its position. None: it is not there (any more).
+    pub fn read_at(self: &Arc<Self>, seq: u64) -> Result<Option<super::OwnedRecord>> {
+        let mut cursor = Cursor::new(self, seq);
+        Ok(cursor
+            .next()?
+            .filter(|record| record.seq == seq)
+            .map(|record| record.to_owned()))
+    }
+
+    /// How many records were ever appended before the position `seq`.
+    pub fn rank(self: &Arc<Self>, seq: u64) -> Result<u64> {
+        if seq > self.last_seq() {
+            return Ok(self.ordinal());
+        }
+        let Some(segment) = self.segment_of(seq)? else {
+            return Ok(self.ordinal());
+        };
+        if seq < segment.header.base_seq {
+            return Ok(segment.header.base_ordinal);
+        }
+        let entry = segment.search(|entry| entry.seq <= seq);
+        let mut ordinal =
+            segment.header.base_ordinal + entry.map_or(0, |entry| u64::from(entry.ordinal));
+        let mut cursor = Cursor::new(
+            self,
+            entry.map_or(segment.header.base_seq, |entry| entry.seq),
+        );
+        while let Some(record) = cursor.next()? {
+            if record.seq >= seq {
+                break;
+            }
+            ordinal += 1;
+        }
+        Ok(ordinal)
+    }
+
+    /// The position of the record with this rank (see `rank`), or the next position where there is none.
+    pub fn seq_of_rank(self: &Arc<Self>, rank: u64) -> Result<u64> {
+        if rank >= self.ordinal() {
+            return Ok(self.next_seq());
+        }
+        for base in self.segment_bases()?.into_iter().rev() {
+            let Some(segment) = self.segment(base)? else {
+                continue;
+            };
+            if segment.header.base_ordinal > rank {
+                continue;
+            }
+            let inside = rank - segment.header.base_ordinal;
+            let entry = segment.search(|entry| u64::from(entry.ordinal) <= inside);
+            let mut left = inside - entry.map_or(0, |entry| u64::from(entry.ordinal));
+            let mut cursor = Cursor::new(self, entry.map_or(base, |entry| entry.seq));
+            while let Some(record) = cursor.next()? {
+                if left == 0 {
+                    return Ok(record.seq);
+                }
+                left -= 1;
+            }
+            return Ok(self.next_seq());
+        }
+        Ok(self.first_seq())
+    }
+
+    /// The first of the last `n` records.
+    pub fn seq_of_last(self: &Arc<Self>, n: u64) -> Result<u64> {
+        let first = self.rank(self.first_seq())?;
+        self.seq_of_rank(self.ordinal().saturating_sub(n).max(first))
+    }
+
+    /// The first record, in the order of positions, with an event time at or after `time_ns`; else the next position.
+    pub fn seq_at_time(self: &Arc<Self>, time_ns: i64) -> Result<u64> {
+        let mut cursor = Cursor::new(self, self.first_seq());
+        cursor.seek_time(time_ns)?;
+        let first = self.first_seq();
+        while let Some(record) = cursor.next()? {
+            if record.seq >= first && record.time_ns() >= time_ns {
+                return Ok(record.seq);
+            }
+        }
+        Ok(self.next_seq())
+    }
+}

@@ -1,0 +1,155 @@
+//! Making a log durable: one process syncs for all that wait; a failed fsync is final (engine.md §8).
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::segment::TailNote;
+use super::{monotonic_ns, Log};
+use crate::error::{Error, Result};
+
+impl Log {
+    /// Whether everything below the address is on the disk.
+    #[inline]
+    pub fn durable(&self, end_lba: u64) -> bool {
+        self.ctx.memory || self.state().synced.load(Ordering::Acquire) >= end_lba
+    }
+
+    pub(super) fn poisoned(&self) -> Error {
+        let errno = self.state().poison.load(Ordering::Relaxed) as i32;
+        Error::Durability {
+            path: self.dir.clone(),
+            what: format!(
+                "an fsync failed ({}); nothing more is accepted",
+                std::io::Error::from_raw_os_error(errno)
+            ),
+            last_synced: self.state().synced.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Waits until everything below `end_lba` is on the disk, syncing when nobody else does.
+    ///
+    /// Errors: `Durability` (final), `Timeout`.
+    pub fn wait_durable(&self, end_lba: u64, deadline: Option<Instant>) -> Result<()> {
+        let state = self.state();
+        let shared = &self.ctx.shared;
+        let mine = u32::from(shared.me().slot) + 1;
+        let began = Instant::now();
+        let patience = Duration::from_millis(20).max(Duration::from_nanos(
+            state.last_sync_ns.load(Ordering::Relaxed) * 4,
+        ));
+        loop {
+            if self.durable(end_lba) {
+                return Ok(());
+            }
+            if state.poison.load(Ordering::Acquire) != 0 {
+                return Err(self.poisoned());
+            }
+            if deadline.is_some_and(|at| at <= Instant::now()) {
+                return Err(Error::Timeout {
+                    what: format!("syncing {}", self.what),
+                    maybe_sent: true,
+                    holder: None,
+                });
+            }
+            // Whoever sets the hint syncs for all; a leader that was stopped must not stop the others.
+            let leads = state
+                .sync_hint
+                .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+            if leads || began.elapsed() > patience {
+                let outcome = self.sync_now();
+                if leads {
+                    state.sync_hint.store(0, Ordering::Release);
+                    self.ring();
+                }
+                outcome?;
+                continue;
+            }
+            let bell = shared.bell();
+            self.arm();
+            if !self.durable(end_lba) && state.sync_hint.load(Ordering::Acquire) != 0 {
+                shared.wait_bell(bell, Some(Instant::now() + Duration::from_millis(5)));
+            }
+        }
+    }
+
+    /// Everything appended before this call is on the disk afterwards.
+    pub fn flush(&self, deadline: Option<Instant>) -> Result<()> {
+        self.wait_durable(self.state().tail.load(Ordering::Acquire), deadline)
+    }
+
+    /// fdatasync of what was appended since the last one.
+    fn sync_now(&self) -> Result<()> {
+        let state = self.state();
+        let target = state.tail.load(Ordering::Acquire);
+        let synced = state.synced.load(Ordering::Acquire);
+        let began = monotonic_ns();
+        // Cleared before the sync: what is appended from here on sets it again.
+        state.dirty_since.store(0, Ordering::Release);
+        state.sync_begun.fetch_max(target, Ordering::AcqRel);
+        if target > synced && !self.ctx.memory {
+            if let Err(error) = self.sync_files(synced, target) {
+                let errno = match &error {
+                    Error::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+                    _ => libc::EIO,
+                };
+                state.poison.store(errno as u32, Ordering::Release);
+                // On disk too, so that the next session does not trust what the kernel may have thrown away.
+                let _ = self.ctx.storage.create(&self.dir.join("poisoned"), 1);
+                self.ring();
+                return Err(self.poisoned());
+            }
+            state
+                .last_sync_ns
+                .store(monotonic_ns() - began, Ordering::Relaxed);
+        }
+        state.synced.fetch_max(target, Ordering::AcqRel);
+        self.ring();
+        Ok(())
+    }
+
+    fn sync_files(&self, from: u64, to: u64) -> Result<()> {
+        let dir_dirty = self.state().dir_dirty.swap(0, Ordering::AcqRel);
+        for base in self.segment_bases()? {
+            let Some(segment) = self.segment(base)? else {
+                continue;
+            };
+            if segment.end_lba() > from && segment.header.base_lba < to {
+                self.ctx.storage.sync(&segment.file, &segment.path)?;
+            }
+        }
+        if dir_dirty != 0 {
+            self.ctx.storage.sync_dir(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Whether something waits for a sync for longer than `ns`.
+    pub fn overdue(&self, ns: u64) -> bool {
+        let since = self.state().dirty_since.load(Ordering::Acquire);
+        since != 0 && monotonic_ns().saturating_sub(since) >= ns
+    }
+
+    /// Writes into the active segment's header what a scan would find: the directory's last process does it at a clean close.
+    pub fn write_tail_note(&self) -> Result<()> {
+        self.flush(None)?;
+        let state = self.state();
+        let Some(segment) = self.segment(state.active_base.load(Ordering::Acquire))? else {
+            return Ok(());
+        };
+        let tail = state.tail.load(Ordering::Acquire);
+        segment.set_promise(tail);
+        segment.set_tail_note(&TailNote {
+            session: self.ctx.session,
+            end_off: tail - segment.header.base_lba,
+            next_seq: state.next_seq.load(Ordering::Acquire),
+            last_seq: state.last_seq.load(Ordering::Acquire),
+            ordinal: state.ordinal.load(Ordering::Acquire),
+            max_time: state.max_time.load(Ordering::Acquire),
+        });
+        if self.ctx.memory {
+            return Ok(());
+        }
+        self.ctx.storage.sync(&segment.file, &segment.path)
+    }
+}

@@ -1,0 +1,484 @@
+//! Appending: commit by the first word of a frame, publish by the tail (engine.md §5).
+
+use std::sync::atomic::{compiler_fence, Ordering};
+use std::sync::Arc;
+
+use super::frame::{self, flag, frame_ext, FrameHead, Record, HEADER, ROLL_BYTES};
+use super::segment::{Header, IndexEntry, Segment, INDEX_BYTES, INDEX_RECORDS, LARGEST, START};
+use super::{monotonic_ns, now_ns, Log};
+use crate::error::{Error, Result};
+use crate::options::limits;
+use crate::shared::layout::{intent_op, ObjectPage};
+use crate::shared::PageLock;
+
+/// Words of the page that the appender keeps for the index.
+pub(crate) const INDEXED_OFF: usize = 0;
+pub(crate) const INDEXED_ORDINAL: usize = 1;
+
+/// What an append came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub first_seq: u64,
+    pub last_seq: u64,
+    /// Durable once the log is synced up to here.
+    pub end_lba: u64,
+    pub append_ns: i64,
+}
+
+/// The writer's lock of a log.
+pub struct LogGuard<'a> {
+    log: &'a Log,
+    _lock: PageLock<'a>,
+    appended: bool,
+}
+
+impl Drop for LogGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.appended {
+            self.log.ring();
+        }
+    }
+}
+
+/// The sizes that can be checked without a lock. Errors: `TooLarge`.
+pub fn check_record(record: &Record<'_>, limit: u64) -> Result<()> {
+    let tlvs = record.tlv_bytes();
+    let key = record.key.map_or(0, <[u8]>::len);
+    let size = (record.value.len() + key + tlvs) as u64;
+    for (what, size, limit) in [
+        ("message", size, limit.min(limits::RECORD_BYTES)),
+        ("key", key as u64, limits::KEY_BYTES as u64),
+        (
+            "headers (with id and times)",
+            tlvs as u64,
+            limits::TLV_BYTES as u64,
+        ),
+    ] {
+        if size > limit {
+            return Err(Error::TooLarge { what, size, limit });
+        }
+    }
+    Ok(())
+}
+
+impl<'a> LogGuard<'a> {
+    pub(super) fn new(log: &'a Log, lock: PageLock<'a>) -> Self {
+        Self {
+            log,
+            _lock: lock,
+            appended: false,
+        }
+    }
+
+    fn state(&self) -> &'a ObjectPage {
+        self.log.state()
+    }
+
+    pub fn log(&self) -> &'a Log {
+        self.log
+    }
+
+    /// The segment that is written.
+    fn active(&self) -> Result<&'a Arc<Segment>> {
+        let base = self.state().active_base.load(Ordering::Relaxed);
+        // SAFETY: the lock is held, so that no other thread touches the cell; the reference is used under the lock only.
+        let cell = unsafe { &mut *self.log.active.get() };
+        if cell
+            .as_ref()
+            .is_none_or(|segment| segment.header.base_seq != base)
+        {
+            let segment = match self.log.segment(base)? {
+                Some(segment) => segment,
+                None => self.log.open_segment(base)?,
+            };
+            *cell = Some(segment);
+        }
+        cell.as_ref().ok_or(Error::WouldBlock)
+    }
+
+    /// Whether so many bytes fit the active segment, so that an append would not roll.
+    pub fn fits(&self, records: &[Record<'_>]) -> Result<bool> {
+        let bytes: usize = records.iter().map(Record::encoded).sum();
+        let segment = self.active()?;
+        let off = self.state().tail.load(Ordering::Relaxed) - segment.header.base_lba;
+        let frames = bytes / limits::FRAME_BYTES + 1;
+        Ok(off + (bytes + frames * (HEADER + 32) + ROLL_BYTES) as u64 <= segment.header.file_size)
+    }
+
+    /// Appends records in their order; with `atomic` all of them or none become visible, else a failure leaves the first ones.
+    /// The sizes were checked by `check_record`.
+    ///
+    /// Errors: `StorageFull`, `Durability`, `TooLarge` for an atomic batch over the limit of chains.
+    #[inline]
+    pub fn append(&mut self, records: &[Record<'_>], atomic: bool) -> Result<Appended> {
+        let state = self.state();
+        if state.poison.load(Ordering::Relaxed) != 0 {
+            return Err(self.log.poisoned());
+        }
+        let first_seq = state.next_seq.load(Ordering::Relaxed);
+        let append_ns = now_ns();
+        if records.len() == 1 {
+            self.append_frame(records, records[0].encoded(), append_ns)?;
+        } else {
+            self.append_frames(records, atomic, append_ns)?;
+        }
+        self.appended = true;
+        if state.dirty_since.load(Ordering::Relaxed) == 0 {
+            state.dirty_since.store(monotonic_ns(), Ordering::Relaxed);
+        }
+        Ok(Appended {
+            first_seq,
+            last_seq: state.last_seq.load(Ordering::Relaxed),
+            end_lba: state.tail.load(Ordering::Relaxed),
+            append_ns,
+        })
+    }
+
+    #[cold]
+    fn append_frames(
+        &mut self,
+        records: &[Record<'_>],
+        atomic: bool,
+        append_ns: i64,
+    ) -> Result<()> {
+        let mut frames: Vec<(usize, usize, usize)> = Vec::new(); // first record, behind the last, bytes
+        let (mut begin, mut bytes) = (0, 0);
+        for (n, record) in records.iter().enumerate() {
+            let size = record.encoded();
+            if n > begin && bytes + size > limits::FRAME_BYTES {
+                frames.push((begin, n, bytes));
+                (begin, bytes) = (n, 0);
+            }
+            bytes += size;
+        }
+        frames.push((begin, records.len(), bytes));
+        if frames.len() == 1 || !atomic {
+            for (begin, end, bytes) in frames {
+                if end > begin {
+                    self.append_frame(&records[begin..end], bytes, append_ns)?;
+                }
+            }
+            return Ok(());
+        }
+        self.append_chain(records, &frames, append_ns)
+    }
+
+    #[inline]
+    fn append_frame(&mut self, records: &[Record<'_>], bytes: usize, append_ns: i64) -> Result<()> {
+        let state = self.state();
+        let synced = self.new_promise();
+        let len = HEADER + frame_ext(synced, None) + bytes;
+        let mut segment = self.active()?;
+        let mut off = state.tail.load(Ordering::Relaxed) - segment.header.base_lba;
+        if off + (len + ROLL_BYTES) as u64 > segment.header.file_size {
+            self.roll(len)?;
+            segment = self.active()?;
+            off = START;
+        }
+        let lba = segment.header.base_lba + off;
+        self.intend(intent_op::APPEND, lba, len as u64);
+        let seq = state.next_seq.load(Ordering::Relaxed);
+        let head = FrameHead {
+            seq,
+            append_ns,
+            count: records.len() as u32,
+            kind: 0,
+            flags: 0,
+        };
+        // SAFETY: the lock is held, and [off, off + len) lies in the segment behind its last frame.
+        let word = unsafe {
+            frame::write_data(
+                segment.map.at(off as usize),
+                len,
+                segment.seed,
+                head,
+                synced,
+                None,
+                records,
+            )
+        };
+        compiler_fence(Ordering::SeqCst);
+        crate::fail::kp("append:body");
+        segment
+            .map
+            .word(off as usize)
+            .store(word, Ordering::Release);
+        crate::fail::kp("append:commit");
+        self.note(segment, off, seq, records, append_ns);
+        self.publish(lba + len as u64, synced);
+        Ok(())
+    }
+
+    fn append_chain(
+        &mut self,
+        records: &[Record<'_>],
+        frames: &[(usize, usize, usize)],
+        append_ns: i64,
+    ) -> Result<()> {
+        let state = self.state();
+        let synced = self.new_promise();
+        let lens: Vec<usize> = frames
+            .iter()
+            .enumerate()
+            .map(|(n, (_, _, bytes))| {
+                HEADER
+                    + bytes
+                    + if n == 0 {
+                        frame_ext(synced, Some(0))
+                    } else {
+                        0
+                    }
+            })
+            .collect();
+        let total: usize = lens.iter().sum();
+        if total as u64 > limits::CHAIN_BYTES {
+            return Err(Error::TooLarge {
+                what: "atomic batch",
+                size: total as u64,
+                limit: limits::CHAIN_BYTES,
+            });
+        }
+        let mut segment = self.active()?;
+        let mut off = state.tail.load(Ordering::Relaxed) - segment.header.base_lba;
+        if off + (total + ROLL_BYTES) as u64 > segment.header.file_size {
+            self.roll(total)?;
+            segment = self.active()?;
+            off = START;
+        }
+        let lba = segment.header.base_lba + off;
+        self.intend(intent_op::APPEND, lba, total as u64);
+        let seq = state.next_seq.load(Ordering::Relaxed);
+        let (mut at, mut first_word) = (off, 0);
+        for (n, ((begin, end, _), len)) in frames.iter().zip(&lens).enumerate() {
+            let head = FrameHead {
+                seq: seq + *begin as u64,
+                append_ns,
+                count: (end - begin) as u32,
+                kind: 0,
+                flags: if n == 0 {
+                    flag::CHAIN_START
+                } else {
+                    flag::CHAIN_PART
+                },
+            };
+            let (synced, chain) = if n == 0 {
+                (synced, Some(total as u64))
+            } else {
+                (None, None)
+            };
+            let part = &records[*begin..*end];
+            // SAFETY: as in `append_frame`; the whole chain fits the segment.
+            let word = unsafe {
+                frame::write_data(
+                    segment.map.at(at as usize),
+                    *len,
+                    segment.seed,
+                    head,
+                    synced,
+                    chain,
+                    part,
+                )
+            };
+            if n == 0 {
+                first_word = word;
+            } else {
+                segment.map.word(at as usize).store(word, Ordering::Relaxed);
+            }
+            crate::fail::kp("chain:part");
+            at += *len as u64;
+        }
+        compiler_fence(Ordering::SeqCst);
+        // The first word commits all of them.
+        segment
+            .map
+            .word(off as usize)
+            .store(first_word, Ordering::Release);
+        crate::fail::kp("chain:commit");
+        self.note(segment, off, seq, records, append_ns);
+        self.publish(lba + total as u64, synced);
+        Ok(())
+    }
+
+    /// The synced address, when it has grown since a frame last carried it.
+    #[inline]
+    fn new_promise(&self) -> Option<u64> {
+        let state = self.state();
+        let synced = state.synced.load(Ordering::Relaxed);
+        (synced != state.promised.load(Ordering::Relaxed)).then_some(synced)
+    }
+
+    #[inline]
+    fn intend(&self, op: u32, lba: u64, len: u64) {
+        let state = self.state();
+        state.intent_lba.store(lba, Ordering::Relaxed);
+        state.intent_len.store(len, Ordering::Relaxed);
+        state.intent_op.store(op, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The caches and the index, after the commit.
+    #[inline]
+    fn note(&self, segment: &Segment, off: u64, seq: u64, records: &[Record<'_>], append_ns: i64) {
+        let state = self.state();
+        let before = state.max_time.load(Ordering::Relaxed);
+        let ordinal = state.ordinal.load(Ordering::Relaxed);
+        let newest = records
+            .iter()
+            .map(|record| record.time_ns.unwrap_or(append_ns))
+            .max()
+            .unwrap_or(before);
+        let last_off = state.words[INDEXED_OFF].load(Ordering::Relaxed);
+        let last_ordinal = state.words[INDEXED_ORDINAL].load(Ordering::Relaxed);
+        if off.saturating_sub(last_off) >= INDEX_BYTES
+            || ordinal.saturating_sub(last_ordinal) >= INDEX_RECORDS
+        {
+            segment.add_entry(&IndexEntry {
+                seq,
+                max_time: before,
+                off: off as u32,
+                ordinal: (ordinal - segment.header.base_ordinal) as u32,
+            });
+            state.words[INDEXED_OFF].store(off, Ordering::Relaxed);
+            state.words[INDEXED_ORDINAL].store(ordinal, Ordering::Relaxed);
+        }
+        let count = records.len() as u64;
+        state.next_seq.store(seq + count, Ordering::Relaxed);
+        state.last_seq.store(seq + count - 1, Ordering::Relaxed);
+        state.ordinal.store(ordinal + count, Ordering::Relaxed);
+        state.max_time.store(before.max(newest), Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn publish(&self, tail: u64, promise: Option<u64>) {
+        let state = self.state();
+        if let Some(synced) = promise {
+            state.promised.store(synced, Ordering::Relaxed);
+        }
+        state.tail.store(tail, Ordering::Release);
+        compiler_fence(Ordering::SeqCst);
+        state.intent_op.store(intent_op::NONE, Ordering::Relaxed);
+        crate::fail::kp("append:publish");
+    }
+
+    /// Starts a new segment in which `len` bytes of frames fit.
+    #[cold]
+    fn roll(&mut self, len: usize) -> Result<()> {
+        let state = self.state();
+        let old = Arc::clone(self.active()?);
+        let tail = state.tail.load(Ordering::Relaxed);
+        let next_seq = state.next_seq.load(Ordering::Relaxed);
+        self.intend(intent_op::ROLL, tail, 0);
+        let least = (START + len as u64 + ROLL_BYTES as u64).next_multiple_of(4096);
+        let mut size = (old.header.file_size * 2).min(LARGEST).max(least);
+        let max_time = state.max_time.load(Ordering::Relaxed);
+        let segment = loop {
+            let header = Header {
+                base_seq: next_seq,
+                base_lba: old.end_lba(),
+                base_ordinal: state.ordinal.load(Ordering::Relaxed),
+                base_max_time: max_time,
+                created_ns: now_ns(),
+                file_size: size,
+                ..old.header
+            };
+            match Segment::create(&self.log.ctx, &self.log.dir, self.log.kind, header) {
+                Ok(segment) => break segment,
+                // Perhaps a smaller one still fits the disk.
+                Err(Error::StorageFull { .. }) if size > least => size = (size / 2).max(least),
+                Err(error) => {
+                    self.intend(intent_op::NONE, 0, 0);
+                    return Err(error);
+                }
+            }
+        };
+        segment.set_promise(state.synced.load(Ordering::Relaxed));
+        crate::fail::kp("roll:created");
+        let off = tail - old.header.base_lba;
+        // SAFETY: the lock is held, and ROLL_BYTES are always kept free at a segment's end.
+        let (word, roll_len) = unsafe {
+            frame::write_ctrl(
+                old.map.at(off as usize),
+                old.seed,
+                frame::ctrl::ROLL,
+                next_seq,
+                now_ns(),
+                &[next_seq],
+            )
+        };
+        compiler_fence(Ordering::SeqCst);
+        old.map.word(off as usize).store(word, Ordering::Release);
+        crate::fail::kp("roll:linked");
+        let records = state.ordinal.load(Ordering::Relaxed) - old.header.base_ordinal;
+        old.seal(
+            off + roll_len as u64,
+            state.last_seq.load(Ordering::Relaxed),
+            records,
+            now_ns(),
+            max_time,
+        );
+        let segment = Arc::new(segment);
+        self.log.learn_segment(&segment);
+        state.words[INDEXED_OFF].store(START, Ordering::Relaxed);
+        state.words[INDEXED_ORDINAL].store(segment.header.base_ordinal, Ordering::Relaxed);
+        state.active_base.store(next_seq, Ordering::Relaxed);
+        state.dir_dirty.store(1, Ordering::Relaxed);
+        state.layout_gen.fetch_add(1, Ordering::AcqRel);
+        self.publish(segment.header.base_lba + START, None);
+        // SAFETY: the lock is held.
+        unsafe { *self.log.active.get() = Some(segment) };
+        Ok(())
+    }
+
+    /// Positions up to `to` are skipped for good: after what a power cut may have taken, none may be given out again.
+    pub(super) fn gap(&mut self, to: u64, reason: u64) -> Result<()> {
+        let state = self.state();
+        let mut segment = self.active()?;
+        let mut off = state.tail.load(Ordering::Relaxed) - segment.header.base_lba;
+        let len = HEADER + 24;
+        if off + (len + ROLL_BYTES) as u64 > segment.header.file_size {
+            self.roll(len)?;
+            segment = self.active()?;
+            off = START;
+        }
+        let lba = segment.header.base_lba + off;
+        let from = state.next_seq.load(Ordering::Relaxed);
+        self.intend(intent_op::APPEND, lba, len as u64);
+        // SAFETY: as in `append_frame`.
+        let (word, len) = unsafe {
+            frame::write_ctrl(
+                segment.map.at(off as usize),
+                segment.seed,
+                frame::ctrl::GAP,
+                from,
+                now_ns(),
+                &[from, to, reason],
+            )
+        };
+        compiler_fence(Ordering::SeqCst);
+        segment
+            .map
+            .word(off as usize)
+            .store(word, Ordering::Release);
+        state.next_seq.store(to, Ordering::Relaxed);
+        self.publish(lba + len as u64, None);
+        Ok(())
+    }
+
+    pub fn last_seq(&self) -> u64 {
+        self.state().last_seq.load(Ordering::Relaxed)
+    }
+
+    pub fn next_seq(&self) -> u64 {
+        self.state().next_seq.load(Ordering::Relaxed)
+    }
+
+    /// Records ever appended.
+    pub fn ordinal(&self) -> u64 {
+        self.state().ordinal.load(Ordering::Relaxed)
+    }
+
+    pub fn tail(&self) -> u64 {
+        self.state().tail.load(Ordering::Relaxed)
+    }
+}

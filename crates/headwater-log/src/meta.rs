@@ -1,0 +1,121 @@
+//! `meta.bin`: what an object is, beside its data. Two slots; the older is overwritten, the highest valid one counts, so that
+//! a crash in the middle of a change leaves the state before it.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::log::checksum::crc32c;
+use crate::storage::Storage;
+
+const SLOT: usize = 4096;
+const MAGIC: [u8; 8] = *b"HWMETA\r\n";
+const FILE: &str = "meta.bin";
+
+/// A range of positions that recovery found unreadable, or that were trimmed from the middle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hole {
+    pub from: u64,
+    pub to: u64,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    pub oid: u64,
+    /// "stream", "queue", "lane" or "group".
+    pub kind: String,
+    /// The full name; the directory's name is only a slug of it.
+    pub name: String,
+    pub config: serde_json::Value,
+    /// The first position kept.
+    pub first_seq: u64,
+    #[serde(default)]
+    pub holes: Vec<Hole>,
+    #[serde(skip)]
+    generation: u64,
+}
+
+impl Meta {
+    pub fn new(oid: u64, kind: &str, name: &str, config: serde_json::Value) -> Self {
+        Self {
+            oid,
+            kind: kind.to_owned(),
+            name: name.to_owned(),
+            config,
+            first_seq: 1,
+            holes: Vec::new(),
+            generation: 0,
+        }
+    }
+
+    /// Reads the newest valid slot of `dir/meta.bin`.
+    ///
+    /// Errors: `NotFound` where there is no file, `Corruption` where neither slot is valid.
+    pub fn load(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE);
+        let file = storage.open(&path)?;
+        let map = storage.map(&file, &path, 2 * SLOT, false)?;
+        let mut best: Option<Self> = None;
+        for number in 0..2 {
+            let mut bytes = vec![0u8; SLOT];
+            map.read(number * SLOT, &mut bytes);
+            if let Some(found) = decode(&bytes) {
+                if best
+                    .as_ref()
+                    .is_none_or(|best| best.generation < found.generation)
+                {
+                    best = Some(found);
+                }
+            }
+        }
+        best.ok_or(Error::Corruption {
+            file: path,
+            offset: 0,
+            what: "neither copy of the metadata is valid".to_owned(),
+        })
+    }
+
+    /// Writes the slot that is older, and syncs it.
+    pub fn store(&mut self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let path = dir.join(FILE);
+        let file = if storage.exists(&path) {
+            storage.open(&path)?
+        } else {
+            storage.create(&path, 2 * SLOT as u64)?
+        };
+        let map = storage.map(&file, &path, 2 * SLOT, true)?;
+        self.generation += 1;
+        let json = serde_json::to_vec(self)
+            .map_err(|e| Error::Usage(format!("metadata of {}: {e}", self.name)))?;
+        if json.len() > SLOT - 32 {
+            return Err(Error::Usage(format!(
+                "the options of {} have {} bytes; they must fit {}",
+                self.name,
+                json.len(),
+                SLOT - 32
+            )));
+        }
+        let mut bytes = vec![0u8; SLOT];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..16].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[16..20].copy_from_slice(&(json.len() as u32).to_le_bytes());
+        bytes[24..24 + json.len()].copy_from_slice(&json);
+        let crc = crc32c(0, &bytes[..SLOT - 4]);
+        bytes[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
+        map.write((self.generation % 2) as usize * SLOT, &bytes);
+        storage.sync(&file, &path)
+    }
+}
+
+fn decode(bytes: &[u8]) -> Option<Meta> {
+    let crc = u32::from_le_bytes(bytes[SLOT - 4..].try_into().ok()?);
+    if bytes[..8] != MAGIC || crc32c(0, &bytes[..SLOT - 4]) != crc {
+        return None;
+    }
+    let len = u32::from_le_bytes(bytes[16..20].try_into().ok()?) as usize;
+    let mut meta: Meta = serde_json::from_slice(bytes.get(24..24 + len)?).ok()?;
+    meta.generation = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
+    Some(meta)
+}
