@@ -6,8 +6,10 @@ pub mod error;
 pub mod fail;
 pub mod log;
 pub mod meta;
+pub mod object;
 pub mod options;
 pub mod shared;
 pub mod storage;
+pub mod stream;
 
 pub use error::{Error, Result};

@@ -30,6 +30,8 @@ pub struct Cursor {
     from: u64,
     /// The seq of the next record, as far as is known.
     next: u64,
+    /// Reads up to the tail, durable or not: for whoever holds the log's lock.
+    to_tail: bool,
 }
 
 impl Cursor {
@@ -42,6 +44,24 @@ impl Cursor {
             current: None,
             from,
             next: from,
+            to_tail: false,
+        }
+    }
+
+    /// As `new`, but reading up to the tail even where readers are bounded by what is synced.
+    pub fn new_to_tail(log: &Arc<Log>, from: u64) -> Self {
+        Self {
+            to_tail: true,
+            ..Self::new(log, from)
+        }
+    }
+
+    #[inline]
+    fn limit(&self) -> u64 {
+        if self.to_tail {
+            self.log.state().tail.load(Ordering::Acquire)
+        } else {
+            self.log.visible()
         }
     }
 
@@ -115,7 +135,7 @@ impl Cursor {
             let Some(segment) = &self.segment else {
                 return Ok(false);
             };
-            let limit = self.log.visible();
+            let limit = self.limit();
             let lba = segment.header.base_lba + self.off;
             if lba >= limit {
                 return Ok(false);
@@ -210,7 +230,7 @@ impl Cursor {
             off += 8;
         }
         self.off = limit;
-        if limit == segment.header.file_size || self.log.visible() > segment.end_lba() {
+        if limit == segment.header.file_size || self.limit() > segment.end_lba() {
             // Nothing readable is left in this file; a failure to go on shows at the next call.
             if matches!(self.next_segment(), Ok(false)) {
                 self.off = segment.header.file_size;

@@ -26,7 +26,7 @@ pub use self::cursor::Cursor;
 pub use self::frame::{OwnedRecord, Record, RecordRef};
 pub use self::segment::LogKind;
 use self::segment::{Header, Segment, SMALLEST};
-pub use self::writer::{Appended, LogGuard};
+pub use self::writer::{check_record as writer_check, Appended, LogGuard};
 
 pub(crate) fn now_ns() -> i64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
