@@ -1,0 +1,20 @@
+//! Groups: who works on what, over a stream or over the lanes of a queue (engine.md §9).
+//!
+//! The state of a group is a deterministic machine. Each process replays it from the group's journal; it changes only by
+//! entries of the journal, which are appended under the journal's lock.
+//!
+//! - `entry`: the journal's entries and their bytes;
+//! - `machine`: the state, and what each entry does to it;
+//! - `decide`: who gets what next, given a state, the time and the records;
+//! - `snapshot`: the state as bytes, so that a journal needn't be replayed from its beginning.
+
+pub mod decide;
+pub mod entry;
+pub mod machine;
+pub mod snapshot;
+pub mod types;
+
+pub use types::*;
+
+#[cfg(test)]
+mod model_tests;
