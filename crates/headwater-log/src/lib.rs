@@ -4,10 +4,12 @@
 pub mod ctx;
 pub mod error;
 pub mod fail;
+pub mod group;
 pub mod log;
 pub mod meta;
 pub mod object;
 pub mod options;
+pub mod queue;
 pub mod shared;
 pub mod storage;
 pub mod stream;

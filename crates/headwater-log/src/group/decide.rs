@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use super::entry::{Ended, Item, SkipReason, Writer};
+use super::entry::{Item, SkipReason, Writer};
 use super::machine::{Job, Machine, Map, State, RETRYING};
 use super::types::LANES;
 use crate::error::Result;
@@ -83,10 +83,21 @@ impl Plan {
         // Claims first: what is parked finds its key busy.
         items.clear();
         for pick in &self.picks {
-            push_run(items, Item { key: pick.key, ..Item::one(pick.lane, pick.seq) });
+            push_run(
+                items,
+                Item {
+                    key: pick.key,
+                    ..Item::one(pick.lane, pick.seq)
+                },
+            );
         }
         writer.claim(owner, items);
-        for reason in [SkipReason::Ttl, SkipReason::Gap, SkipReason::Trimmed, SkipReason::Cancelled] {
+        for reason in [
+            SkipReason::Ttl,
+            SkipReason::Gap,
+            SkipReason::Trimmed,
+            SkipReason::Cancelled,
+        ] {
             items.clear();
             for (_, item) in self.skips.iter().filter(|(found, _)| *found == reason) {
                 push_run(items, *item);
@@ -103,7 +114,11 @@ impl Plan {
 pub fn push_run(items: &mut Vec<Item>, item: Item) {
     if item.key == 0 && item.at == 0 {
         if let Some(last) = items.last_mut() {
-            if last.key == 0 && last.at == 0 && last.lane == item.lane && last.seq + last.count == item.seq {
+            if last.key == 0
+                && last.at == 0
+                && last.lane == item.lane
+                && last.seq + last.count == item.seq
+            {
                 last.count += item.count;
                 return;
             }
@@ -120,14 +135,24 @@ enum Look {
 }
 
 /// Chooses up to `max` jobs at the time `now`.
-pub fn claim(machine: &mut Machine, feed: &mut dyn Feed, now: i64, max: usize, plan: &mut Plan) -> Result<()> {
+pub fn claim(
+    machine: &mut Machine,
+    feed: &mut dyn Feed,
+    now: i64,
+    max: usize,
+    plan: &mut Plan,
+) -> Result<()> {
     plan.clear();
     if machine.paused || max == 0 {
         return Ok(());
     }
     promote(machine, now);
     for lane in 0..LANES as u8 {
-        let first = if machine.lanes[lane as usize].made { feed.first(lane) } else { 0 };
+        let first = if machine.lanes[lane as usize].made {
+            feed.first(lane)
+        } else {
+            0
+        };
         if first > machine.lanes[lane as usize].cursor {
             plan.trims.push((lane, first));
         }
@@ -199,7 +224,11 @@ fn total(machine: &mut Machine, feed: &mut dyn Feed, now: i64, plan: &mut Plan) 
         return Ok(());
     }
     let mut budget = SCAN;
-    for lane in (0..LANES as u8).rev().filter(|lane| machine.lanes[*lane as usize].made).collect::<Vec<_>>() {
+    for lane in (0..LANES as u8)
+        .rev()
+        .filter(|lane| machine.lanes[*lane as usize].made)
+        .collect::<Vec<_>>()
+    {
         let mut cursor = machine.lanes[lane as usize].cursor;
         while plan.picks.is_empty() && budget > 0 {
             budget -= 1;
@@ -241,7 +270,9 @@ fn promote(machine: &mut Machine, now: i64) {
         machine.rebuild_hints();
         let mut kept = std::mem::take(&mut machine.delayed).into_vec();
         kept.retain(|Reverse((_, seq, lane))| {
-            let Some(job) = machine.lanes[*lane as usize].jobs.get(seq).copied() else { return false };
+            let Some(job) = machine.lanes[*lane as usize].jobs.get(seq).copied() else {
+                return false;
+            };
             let due = is_due(&job, now);
             if due {
                 machine.lanes[*lane as usize].hint(*seq, &job);
@@ -253,7 +284,11 @@ fn promote(machine: &mut Machine, now: i64) {
     machine.latest = machine.latest.max(now);
     while let Some(Reverse((due, seq, lane))) = machine.delayed.peek().copied() {
         let state = &mut machine.lanes[lane as usize];
-        let job = state.jobs.get(&seq).filter(|job| job.state == State::Delayed && job.at as i64 == due).copied();
+        let job = state
+            .jobs
+            .get(&seq)
+            .filter(|job| job.state == State::Delayed && job.at as i64 == due)
+            .copied();
         match job {
             Some(job) if is_due(&job, now) => {
                 machine.delayed.pop();
@@ -270,7 +305,10 @@ fn promote(machine: &mut Machine, now: i64) {
 /// When the next delayed job is due.
 pub fn next_due(machine: &mut Machine) -> Option<i64> {
     while let Some(Reverse((due, seq, lane))) = machine.delayed.peek().copied() {
-        if machine.job(lane, seq).is_some_and(|job| job.state == State::Delayed && job.at as i64 == due) {
+        if machine
+            .job(lane, seq)
+            .is_some_and(|job| job.state == State::Delayed && job.at as i64 == due)
+        {
             return Some(due);
         }
         machine.delayed.pop();
@@ -285,7 +323,11 @@ fn peek(machine: &mut Machine, lane: u8, again: bool, now: i64) -> Option<u64> {
         let state = &machine.lanes[lane as usize];
         let heap = if again { &state.again } else { &state.fresh };
         let Reverse(seq) = *heap.peek()?;
-        if let Some(job) = state.jobs.get(&seq).filter(|job| (job.attempts > 0) == again) {
+        if let Some(job) = state
+            .jobs
+            .get(&seq)
+            .filter(|job| (job.attempts > 0) == again)
+        {
             if takeable(job, now) {
                 return Some(seq);
             }
@@ -302,7 +344,11 @@ fn peek(machine: &mut Machine, lane: u8, again: bool, now: i64) -> Option<u64> {
 #[inline]
 fn take(machine: &mut Machine, lane: u8, again: bool) {
     let state = &mut machine.lanes[lane as usize];
-    let heap = if again { &mut state.again } else { &mut state.fresh };
+    let heap = if again {
+        &mut state.again
+    } else {
+        &mut state.fresh
+    };
     if let Some(taken) = heap.pop() {
         while heap.peek() == Some(&taken) {
             heap.pop();
@@ -311,11 +357,24 @@ fn take(machine: &mut Machine, lane: u8, again: bool) {
 }
 
 /// A job below the cursor that can be taken.
-fn known(machine: &Machine, feed: &mut dyn Feed, now: i64, lane: u8, seq: u64, plan: &mut Plan) -> Result<Look> {
-    let Some(job) = machine.job(lane, seq).copied() else { return Ok(Look::Passed) };
+fn known(
+    machine: &Machine,
+    feed: &mut dyn Feed,
+    now: i64,
+    lane: u8,
+    seq: u64,
+    plan: &mut Plan,
+) -> Result<Look> {
+    let Some(job) = machine.job(lane, seq).copied() else {
+        return Ok(Look::Passed);
+    };
     let note = machine.record_note(lane, seq, &job);
     let Some(head) = feed.get(lane, seq, note)? else {
-        let reason = if seq < feed.first(lane) { SkipReason::Trimmed } else { SkipReason::Gap };
+        let reason = if seq < feed.first(lane) {
+            SkipReason::Trimmed
+        } else {
+            SkipReason::Gap
+        };
         plan.skips.push((reason, Item::one(lane, seq)));
         return Ok(Look::Passed);
     };
@@ -327,12 +386,21 @@ fn known(machine: &Machine, feed: &mut dyn Feed, now: i64, lane: u8, seq: u64, p
         // Delayed at its put: it takes its place among those of its key only now.
         let first = job.state == State::Delayed && job.flags & RETRYING == 0;
         if first && is_busy(machine, lane, job.key, plan) {
-            plan.parks.push(Item { key: job.key, ..Item::one(lane, seq) });
+            plan.parks.push(Item {
+                key: job.key,
+                ..Item::one(lane, seq)
+            });
             return Ok(Look::Passed);
         }
         plan.keys.insert((lane, job.key), ());
     }
-    plan.picks.push(Pick { lane, seq, key: job.key, attempt: job.attempts + 1, note });
+    plan.picks.push(Pick {
+        lane,
+        seq,
+        key: job.key,
+        attempt: job.attempts + 1,
+        note,
+    });
     Ok(Look::Picked)
 }
 
@@ -349,14 +417,24 @@ fn fresh(
     cursor: &mut u64,
     plan: &mut Plan,
 ) -> Result<Look> {
-    let Some(head) = feed.next(lane, *cursor)? else { return Ok(Look::Stop) };
+    let Some(head) = feed.next(lane, *cursor)? else {
+        return Ok(Look::Stop);
+    };
     let state = &machine.lanes[lane as usize];
-    let key = if machine.ordering == Ordering::Key { head.key } else { 0 };
+    let key = if machine.ordering == Ordering::Key {
+        head.key
+    } else {
+        0
+    };
     let item = Item::one(lane, head.seq);
     if state.cancelled.contains(&head.seq) {
         plan.skips.push((SkipReason::Cancelled, item));
     } else if let Some(due) = head.due.filter(|due| *due > now) {
-        plan.delays.push(Item { key, at: due, ..item });
+        plan.delays.push(Item {
+            key,
+            at: due,
+            ..item
+        });
     } else if head.expires.is_some_and(|at| at <= now) {
         plan.skips.push((SkipReason::Ttl, item));
     } else if key != 0 && is_busy(machine, lane, key, plan) {
@@ -368,7 +446,13 @@ fn fresh(
         if key != 0 {
             plan.keys.insert((lane, key), ());
         }
-        plan.picks.push(Pick { lane, seq: head.seq, key, attempt: 1, note: 0 });
+        plan.picks.push(Pick {
+            lane,
+            seq: head.seq,
+            key,
+            attempt: 1,
+            note: 0,
+        });
         *cursor = head.seq + 1;
         return Ok(Look::Picked);
     }
@@ -379,7 +463,10 @@ fn fresh(
 /// The delay before the next attempt, ns: `delay * factor^(attempt - 1)`, at most `max_delay`, spread by the jitter.
 /// `random` is uniform in [0, 1).
 pub fn backoff_ns(policy: &RetryPolicy, attempt: u32, random: f64) -> i64 {
-    let grown = policy.delay * policy.factor.powi(attempt.saturating_sub(1).min(1_000) as i32);
+    let grown = policy.delay
+        * policy
+            .factor
+            .powi(attempt.saturating_sub(1).min(1_000) as i32);
     let seconds = grown.min(policy.max_delay) * (1.0 + policy.jitter * (2.0 * random - 1.0));
     // A NaN or negative product (0 × infinity, odd policies) is no delay; the cast saturates.
     (seconds.max(0.0) * 1e9) as i64
@@ -390,14 +477,14 @@ pub fn is_last(policy: &RetryPolicy, attempt: u32) -> bool {
     policy.max_attempts.is_some_and(|max| attempt >= max)
 }
 
-/// A lease that ended by itself: the job comes again, or that was its last attempt.
-pub fn expired(machine: &Machine, jobs: &[(u8, u64, Job)], how: Ended) -> (Vec<Item>, Vec<(u8, u64, Job, Ended)>) {
+/// Parts jobs whose lease ended by itself: those that come again, and those for which that was the last attempt.
+pub fn expired(machine: &Machine, jobs: &[(u8, u64, Job)]) -> (Vec<Item>, Vec<(u8, u64, Job)>) {
     let policy = machine.retry();
     let mut again = Vec::new();
     let mut dead = Vec::new();
     for (lane, seq, job) in jobs {
         if is_last(&policy, job.attempts) {
-            dead.push((*lane, *seq, *job, how));
+            dead.push((*lane, *seq, *job));
         } else {
             push_run(&mut again, Item::one(*lane, *seq));
         }

@@ -96,7 +96,13 @@ pub struct Item {
 
 impl Item {
     pub fn one(lane: u8, seq: u64) -> Self {
-        Self { lane, seq, count: 1, key: 0, at: 0 }
+        Self {
+            lane,
+            seq,
+            count: 1,
+            key: 0,
+            at: 0,
+        }
     }
 }
 
@@ -104,35 +110,86 @@ impl Item {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Entry<'a> {
     /// The configuration, JSON; the last one is in force.
-    Config { json: &'a [u8] },
+    Config {
+        json: &'a [u8],
+    },
     /// The lane was made.
-    Lane { lane: u8 },
-    Claim { owner: Owner, items: Items<'a> },
-    Ack { items: Items<'a> },
+    Lane {
+        lane: u8,
+    },
+    Claim {
+        owner: Owner,
+        items: Items<'a>,
+    },
+    Ack {
+        items: Items<'a>,
+    },
     /// `note`: the position of the error in the notes log, 0: none.
-    Nack { lane: u8, seq: u64, due: i64, counted: bool, note: u64 },
+    Nack {
+        lane: u8,
+        seq: u64,
+        due: i64,
+        counted: bool,
+        note: u64,
+    },
     /// Given back; the attempt does not count.
-    Release { items: Items<'a> },
-    Expire { how: Ended, items: Items<'a> },
+    Release {
+        items: Items<'a>,
+    },
+    Expire {
+        how: Ended,
+        items: Items<'a>,
+    },
     /// Waiting for an earlier one of their key.
-    Park { items: Items<'a> },
+    Park {
+        items: Items<'a>,
+    },
     /// Not due before `at`.
-    Delay { items: Items<'a> },
-    Skip { reason: SkipReason, items: Items<'a> },
+    Delay {
+        items: Items<'a>,
+    },
+    Skip {
+        reason: SkipReason,
+        items: Items<'a>,
+    },
     /// `note`: the position of the copied record in the dead-letter log.
-    Dead { lane: u8, seq: u64, how: Ended, note: u64 },
-    Redrive { items: Items<'a> },
+    Dead {
+        lane: u8,
+        seq: u64,
+        how: Ended,
+        note: u64,
+    },
+    Redrive {
+        items: Items<'a>,
+    },
     /// Later deliveries read the record at `note` of the dead-letter log.
-    Edit { lane: u8, seq: u64, note: u64 },
+    Edit {
+        lane: u8,
+        seq: u64,
+        note: u64,
+    },
     /// All that is not in hand, below the cursors given as items.
-    Purge { items: Items<'a> },
+    Purge {
+        items: Items<'a>,
+    },
     /// The dead letters named.
-    PurgeDead { items: Items<'a> },
-    Cancel { lane: u8, seq: u64 },
+    PurgeDead {
+        items: Items<'a>,
+    },
+    Cancel {
+        lane: u8,
+        seq: u64,
+    },
     /// Goes on at `seq`; forgets what was in hand.
-    Seek { lane: u8, seq: u64 },
+    Seek {
+        lane: u8,
+        seq: u64,
+    },
     /// The records before `seq` are gone.
-    Trim { lane: u8, seq: u64 },
+    Trim {
+        lane: u8,
+        seq: u64,
+    },
     Pause,
     Resume,
 }
@@ -221,7 +278,8 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn lane(&mut self) -> Option<u8> {
-        self.u8().filter(|lane| (*lane as usize) < super::types::LANES)
+        self.u8()
+            .filter(|lane| (*lane as usize) < super::types::LANES)
     }
 
     #[inline]
@@ -237,7 +295,13 @@ impl<'a> Reader<'a> {
         }
         let key = if flags & KEYS != 0 { self.u64()? } else { 0 };
         let at = if flags & TIMES != 0 { self.i64()? } else { 0 };
-        Some(Item { lane, seq, count, key, at })
+        Some(Item {
+            lane,
+            seq,
+            count,
+            key,
+            at,
+        })
     }
 
     fn items(&mut self) -> Option<Items<'a>> {
@@ -249,22 +313,36 @@ impl<'a> Reader<'a> {
             previous = self.item(flags, previous)?.seq;
         }
         let len = start.len() - self.bytes.len();
-        Some(Items { flags, left: n, bytes: &start[..len], previous: 0 })
+        Some(Items {
+            flags,
+            left: n,
+            bytes: &start[..len],
+            previous: 0,
+        })
     }
 
     pub fn owner(&mut self) -> Option<Owner> {
         let session = self.varint()?;
         let slot = u16::try_from(self.varint()?).ok()?;
         let nonce = self.u64()?;
-        Some(Owner { session, slot, nonce })
+        Some(Owner {
+            session,
+            slot,
+            nonce,
+        })
     }
 
     fn entry(&mut self) -> Option<Entry<'a>> {
         Some(match self.u8()? {
             tag::CONFIG => Entry::Config { json: self.blob()? },
             tag::LANE => Entry::Lane { lane: self.lane()? },
-            tag::CLAIM => Entry::Claim { owner: self.owner()?, items: self.items()? },
-            tag::ACK => Entry::Ack { items: self.items()? },
+            tag::CLAIM => Entry::Claim {
+                owner: self.owner()?,
+                items: self.items()?,
+            },
+            tag::ACK => Entry::Ack {
+                items: self.items()?,
+            },
             tag::NACK => Entry::Nack {
                 lane: self.lane()?,
                 seq: self.varint()?,
@@ -272,10 +350,19 @@ impl<'a> Reader<'a> {
                 counted: self.u8()? != 0,
                 note: self.varint()?,
             },
-            tag::RELEASE => Entry::Release { items: self.items()? },
-            tag::EXPIRE => Entry::Expire { how: Ended::from_byte(self.u8()?)?, items: self.items()? },
-            tag::PARK => Entry::Park { items: self.items()? },
-            tag::DELAY => Entry::Delay { items: self.items()? },
+            tag::RELEASE => Entry::Release {
+                items: self.items()?,
+            },
+            tag::EXPIRE => Entry::Expire {
+                how: Ended::from_byte(self.u8()?)?,
+                items: self.items()?,
+            },
+            tag::PARK => Entry::Park {
+                items: self.items()?,
+            },
+            tag::DELAY => Entry::Delay {
+                items: self.items()?,
+            },
             tag::SKIP => Entry::Skip {
                 reason: match self.u8()? {
                     1 => SkipReason::Ttl,
@@ -292,13 +379,32 @@ impl<'a> Reader<'a> {
                 how: Ended::from_byte(self.u8()?)?,
                 note: self.varint()?,
             },
-            tag::REDRIVE => Entry::Redrive { items: self.items()? },
-            tag::EDIT => Entry::Edit { lane: self.lane()?, seq: self.varint()?, note: self.varint()? },
-            tag::PURGE => Entry::Purge { items: self.items()? },
-            tag::PURGE_DEAD => Entry::PurgeDead { items: self.items()? },
-            tag::CANCEL => Entry::Cancel { lane: self.lane()?, seq: self.varint()? },
-            tag::SEEK => Entry::Seek { lane: self.lane()?, seq: self.varint()? },
-            tag::TRIM => Entry::Trim { lane: self.lane()?, seq: self.varint()? },
+            tag::REDRIVE => Entry::Redrive {
+                items: self.items()?,
+            },
+            tag::EDIT => Entry::Edit {
+                lane: self.lane()?,
+                seq: self.varint()?,
+                note: self.varint()?,
+            },
+            tag::PURGE => Entry::Purge {
+                items: self.items()?,
+            },
+            tag::PURGE_DEAD => Entry::PurgeDead {
+                items: self.items()?,
+            },
+            tag::CANCEL => Entry::Cancel {
+                lane: self.lane()?,
+                seq: self.varint()?,
+            },
+            tag::SEEK => Entry::Seek {
+                lane: self.lane()?,
+                seq: self.varint()?,
+            },
+            tag::TRIM => Entry::Trim {
+                lane: self.lane()?,
+                seq: self.varint()?,
+            },
             tag::PAUSE => Entry::Pause,
             tag::RESUME => Entry::Resume,
             _ => return None,
@@ -488,7 +594,8 @@ impl Writer {
     }
 
     pub fn pause(&mut self, paused: bool) {
-        self.bytes.push(if paused { tag::PAUSE } else { tag::RESUME });
+        self.bytes
+            .push(if paused { tag::PAUSE } else { tag::RESUME });
     }
 }
 
@@ -500,8 +607,20 @@ mod tests {
 
     fn items() -> impl Strategy<Value = Vec<Item>> {
         proptest::collection::vec(
-            (0u8..10, 0u64..u64::MAX / 2, 1u64..100, any::<u64>(), any::<i64>())
-                .prop_map(|(lane, seq, count, key, at)| Item { lane, seq, count, key, at }),
+            (
+                0u8..10,
+                0u64..u64::MAX / 2,
+                1u64..100,
+                any::<u64>(),
+                any::<i64>(),
+            )
+                .prop_map(|(lane, seq, count, key, at)| Item {
+                    lane,
+                    seq,
+                    count,
+                    key,
+                    at,
+                }),
             1..20,
         )
     }

@@ -186,16 +186,26 @@ impl Machine {
     /// Whether this job is in hand under that claim.
     #[inline]
     pub fn holds(&self, lane: u8, seq: u64, claim: u64) -> Option<&Job> {
-        self.job(lane, seq).filter(|job| job.state == State::Inflight && job.at == claim)
+        self.job(lane, seq)
+            .filter(|job| job.state == State::Inflight && job.at == claim)
     }
 
     pub fn leased_by(&self, owner: &Owner) -> u32 {
-        self.holders.iter().find(|holder| holder.owner == *owner).map_or(0, |holder| holder.leased)
+        self.holders
+            .iter()
+            .find(|holder| holder.owner == *owner)
+            .map_or(0, |holder| holder.leased)
     }
 
     /// Everything that one owner has in hand.
     pub fn in_hand_of(&self, owner: &Owner) -> Vec<(u8, u64, Job)> {
-        let Some(index) = self.holders.iter().position(|holder| holder.owner == *owner) else { return Vec::new() };
+        let Some(index) = self
+            .holders
+            .iter()
+            .position(|holder| holder.owner == *owner)
+        else {
+            return Vec::new();
+        };
         let mut found = Vec::new();
         for (lane, state) in self.lanes.iter().enumerate() {
             found.extend(
@@ -216,9 +226,17 @@ impl Machine {
         let wanted = |seq: &u64, job: &Job| {
             job.state != State::Dead
                 && !(job.flags & HAS_EXTRA != 0
-                    && self.extra.get(&(lane, *seq)).is_some_and(|extra| extra.record != 0))
+                    && self
+                        .extra
+                        .get(&(lane, *seq))
+                        .is_some_and(|extra| extra.record != 0))
         };
-        state.jobs.iter().filter(|(seq, job)| wanted(seq, job)).map(|(seq, _)| *seq).fold(state.cursor, u64::min)
+        state
+            .jobs
+            .iter()
+            .filter(|(seq, job)| wanted(seq, job))
+            .map(|(seq, _)| *seq)
+            .fold(state.cursor, u64::min)
     }
 
     /// Where a job's record is read: in the dead-letter log when this is not 0.
@@ -246,13 +264,26 @@ impl Machine {
                     self.acked += 1;
                 }
             }),
-            Entry::Nack { lane, seq, due, counted, note } => self.nack(now, lane, seq, due, counted, note),
+            Entry::Nack {
+                lane,
+                seq,
+                due,
+                counted,
+                note,
+            } => self.nack(now, lane, seq, due, counted, note),
             Entry::Release { items } => each(items, |lane, seq, _| self.release(now, lane, seq)),
-            Entry::Expire { how, items } => each(items, |lane, seq, _| self.expire(now, lane, seq, how)),
-            Entry::Park { items } => each(items, |lane, seq, item| self.park(now, lane, seq, item.key)),
+            Entry::Expire { how, items } => {
+                each(items, |lane, seq, _| self.expire(now, lane, seq, how))
+            }
+            Entry::Park { items } => {
+                each(items, |lane, seq, item| self.park(now, lane, seq, item.key))
+            }
             Entry::Delay { items } => each(items, |lane, seq, item| {
                 self.pass(lane, seq);
-                let job = Job { at: item.at as u64, ..Job::new(item.key, State::Delayed, now) };
+                let job = Job {
+                    at: item.at as u64,
+                    ..Job::new(item.key, State::Delayed, now)
+                };
                 self.insert(lane, seq, job);
             }),
             Entry::Skip { reason, items } => each(items, |lane, seq, _| {
@@ -263,19 +294,27 @@ impl Machine {
                 }
                 self.expired += u64::from(reason == SkipReason::Ttl);
             }),
-            Entry::Dead { lane, seq, note, .. } => self.die(now, lane, seq, note),
+            Entry::Dead {
+                lane, seq, note, ..
+            } => self.die(now, lane, seq, note),
             Entry::Redrive { items } => each(items, |lane, seq, _| self.redrive(now, lane, seq)),
             Entry::Edit { lane, seq, note } => self.edit(lane, seq, note),
             Entry::Purge { items } => items.for_each(|item| self.purge(item.lane, item.seq)),
             Entry::PurgeDead { items } => each(items, |lane, seq, _| {
-                if self.job(lane, seq).is_some_and(|job| job.state == State::Dead) {
+                if self
+                    .job(lane, seq)
+                    .is_some_and(|job| job.state == State::Dead)
+                {
                     self.remove(lane, seq);
                 }
             }),
             Entry::Cancel { lane, seq } => {
                 if seq >= self.lanes[lane as usize].cursor {
                     self.lanes[lane as usize].cancelled.insert(seq);
-                } else if self.job(lane, seq).is_some_and(|job| job.state != State::Inflight) {
+                } else if self
+                    .job(lane, seq)
+                    .is_some_and(|job| job.state != State::Inflight)
+                {
                     self.finish(lane, seq);
                 }
             }
@@ -341,7 +380,9 @@ impl Machine {
 
     /// Puts a job into another state.
     fn change(&mut self, lane: u8, seq: u64, change: impl FnOnce(&mut Job)) {
-        let Some(job) = self.lanes[lane as usize].jobs.get_mut(&seq) else { return };
+        let Some(job) = self.lanes[lane as usize].jobs.get_mut(&seq) else {
+            return;
+        };
         let old = *job;
         change(job);
         let job = *job;
@@ -375,12 +416,17 @@ impl Machine {
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             lane.fresh.clear();
             lane.again.clear();
-            let Lane { jobs, fresh, again, .. } = lane;
+            let Lane {
+                jobs, fresh, again, ..
+            } = lane;
             for (seq, job) in jobs.iter() {
                 match job.state {
                     State::Ready if job.attempts == 0 => fresh.push(Reverse(*seq)),
                     State::Ready => again.push(Reverse(*seq)),
-                    State::Delayed => self.delayed.push(Reverse((job.at as i64, *seq, number as u8))),
+                    State::Delayed => {
+                        self.delayed
+                            .push(Reverse((job.at as i64, *seq, number as u8)))
+                    }
                     _ => {}
                 }
             }
@@ -392,7 +438,12 @@ impl Machine {
             return index as u16;
         }
         let new = Holder { owner, leased: 0 };
-        match self.holders.iter_mut().enumerate().find(|(_, holder)| holder.leased == 0) {
+        match self
+            .holders
+            .iter_mut()
+            .enumerate()
+            .find(|(_, holder)| holder.leased == 0)
+        {
             Some((index, free)) => {
                 *free = new;
                 index as u16
@@ -423,8 +474,12 @@ impl Machine {
                     (attempts, key)
                 } else {
                     self.pass(item.lane, seq);
-                    let job =
-                        Job { at: claim, attempts: 1, owner: holder, ..Job::new(item.key, State::Inflight, now) };
+                    let job = Job {
+                        at: claim,
+                        attempts: 1,
+                        owner: holder,
+                        ..Job::new(item.key, State::Inflight, now)
+                    };
                     self.insert(item.lane, seq, job);
                     (1, item.key)
                 };
@@ -444,7 +499,9 @@ impl Machine {
     /// The job is over; the next of its key may come. False: it was not there.
     #[inline]
     fn finish(&mut self, lane: u8, seq: u64) -> bool {
-        let Some(job) = self.remove(lane, seq) else { return false };
+        let Some(job) = self.remove(lane, seq) else {
+            return false;
+        };
         self.let_go(lane, seq, job.key);
         true
     }
@@ -459,7 +516,9 @@ impl Machine {
             return;
         }
         let state = &mut self.lanes[lane as usize];
-        let Some(busy) = state.busy.get_mut(&key) else { return };
+        let Some(busy) = state.busy.get_mut(&key) else {
+            return;
+        };
         if busy.first != seq {
             busy.parked.remove(&seq);
             return;
@@ -476,7 +535,9 @@ impl Machine {
     }
 
     fn history(&mut self, lane: u8, seq: u64, attempt: Attempt) {
-        let Some(job) = self.lanes[lane as usize].jobs.get_mut(&seq) else { return };
+        let Some(job) = self.lanes[lane as usize].jobs.get_mut(&seq) else {
+            return;
+        };
         job.flags |= HAS_EXTRA;
         let history = &mut self.extra.entry((lane, seq)).or_default().history;
         if history.len() >= HISTORY {
@@ -486,9 +547,24 @@ impl Machine {
     }
 
     fn nack(&mut self, now: i64, lane: u8, seq: u64, due: i64, counted: bool, note: u64) {
-        let Some(job) = self.job(lane, seq).filter(|job| job.state == State::Inflight).copied() else { return };
+        let Some(job) = self
+            .job(lane, seq)
+            .filter(|job| job.state == State::Inflight)
+            .copied()
+        else {
+            return;
+        };
         if counted || note != 0 {
-            self.history(lane, seq, Attempt { attempt: job.attempts, at: now, how: Ended::Error, note });
+            self.history(
+                lane,
+                seq,
+                Attempt {
+                    attempt: job.attempts,
+                    at: now,
+                    how: Ended::Error,
+                    note,
+                },
+            );
         }
         self.change(lane, seq, |job| {
             job.state = State::Delayed;
@@ -500,7 +576,10 @@ impl Machine {
     }
 
     fn release(&mut self, now: i64, lane: u8, seq: u64) {
-        if self.job(lane, seq).is_none_or(|job| job.state != State::Inflight) {
+        if self
+            .job(lane, seq)
+            .is_none_or(|job| job.state != State::Inflight)
+        {
             return;
         }
         self.change(lane, seq, |job| {
@@ -511,8 +590,23 @@ impl Machine {
     }
 
     fn expire(&mut self, now: i64, lane: u8, seq: u64, how: Ended) {
-        let Some(job) = self.job(lane, seq).filter(|job| job.state == State::Inflight).copied() else { return };
-        self.history(lane, seq, Attempt { attempt: job.attempts, at: now, how, note: 0 });
+        let Some(job) = self
+            .job(lane, seq)
+            .filter(|job| job.state == State::Inflight)
+            .copied()
+        else {
+            return;
+        };
+        self.history(
+            lane,
+            seq,
+            Attempt {
+                attempt: job.attempts,
+                at: now,
+                how,
+                note: 0,
+            },
+        );
         self.change(lane, seq, |job| {
             job.state = State::Ready;
             job.since = now;
@@ -524,8 +618,18 @@ impl Machine {
         if self.job(lane, seq).is_none() {
             self.pass(lane, seq);
         }
-        let busy = self.lanes[lane as usize].busy.entry(key).or_insert_with(|| Busy { first: seq, ..Busy::default() });
-        let state = if busy.first == seq { State::Ready } else { State::Parked };
+        let busy = self.lanes[lane as usize]
+            .busy
+            .entry(key)
+            .or_insert_with(|| Busy {
+                first: seq,
+                ..Busy::default()
+            });
+        let state = if busy.first == seq {
+            State::Ready
+        } else {
+            State::Parked
+        };
         if state == State::Parked {
             busy.parked.insert(seq);
         }
@@ -533,7 +637,13 @@ impl Machine {
     }
 
     fn die(&mut self, now: i64, lane: u8, seq: u64, note: u64) {
-        let Some(job) = self.job(lane, seq).filter(|job| job.state != State::Dead).copied() else { return };
+        let Some(job) = self
+            .job(lane, seq)
+            .filter(|job| job.state != State::Dead)
+            .copied()
+        else {
+            return;
+        };
         // Its history is in the note; only where an edited record lies is still needed.
         let edited = job.flags & HAS_EXTRA != 0
             && self.extra.get_mut(&(lane, seq)).is_some_and(|extra| {
@@ -553,7 +663,13 @@ impl Machine {
     }
 
     fn redrive(&mut self, now: i64, lane: u8, seq: u64) {
-        let Some(job) = self.job(lane, seq).filter(|job| job.state == State::Dead).copied() else { return };
+        let Some(job) = self
+            .job(lane, seq)
+            .filter(|job| job.state == State::Dead)
+            .copied()
+        else {
+            return;
+        };
         // From here on the record is read from the copy: the lane need not keep it for this.
         let extra = self.extra.entry((lane, seq)).or_default();
         if extra.record == 0 {
@@ -561,8 +677,13 @@ impl Machine {
         }
         let mut state = State::Ready;
         if job.key != 0 && self.ordering == Ordering::Key {
-            let busy =
-                self.lanes[lane as usize].busy.entry(job.key).or_insert_with(|| Busy { first: seq, ..Busy::default() });
+            let busy = self.lanes[lane as usize]
+                .busy
+                .entry(job.key)
+                .or_insert_with(|| Busy {
+                    first: seq,
+                    ..Busy::default()
+                });
             if busy.first != seq {
                 busy.parked.insert(seq);
                 state = State::Parked;
@@ -577,7 +698,9 @@ impl Machine {
     }
 
     fn edit(&mut self, lane: u8, seq: u64, note: u64) {
-        let Some(job) = self.lanes[lane as usize].jobs.get_mut(&seq) else { return };
+        let Some(job) = self.lanes[lane as usize].jobs.get_mut(&seq) else {
+            return;
+        };
         job.flags |= HAS_EXTRA;
         self.extra.entry((lane, seq)).or_default().record = note;
     }
@@ -628,7 +751,15 @@ impl Machine {
 
 impl Job {
     pub(crate) fn new(key: u64, state: State, since: i64) -> Self {
-        Self { key, at: 0, since, attempts: 0, owner: 0, state, flags: 0 }
+        Self {
+            key,
+            at: 0,
+            since,
+            attempts: 0,
+            owner: 0,
+            state,
+            flags: 0,
+        }
     }
 }
 
@@ -642,7 +773,12 @@ impl Lane {
     }
 
     pub(crate) fn hint(&mut self, seq: u64, job: &Job) {
-        if job.attempts == 0 { &mut self.fresh } else { &mut self.again }.push(Reverse(seq));
+        if job.attempts == 0 {
+            &mut self.fresh
+        } else {
+            &mut self.again
+        }
+        .push(Reverse(seq));
     }
 }
 

@@ -12,8 +12,10 @@ pub mod decide;
 pub mod entry;
 pub mod machine;
 pub mod snapshot;
+pub mod source;
 pub mod types;
 
+pub use source::{DeadLetter, Source};
 pub use types::*;
 
 #[cfg(test)]

@@ -17,16 +17,41 @@ const SECOND: i64 = 1_000_000_000;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Put { lane: u8, key: u8, delay: u8, ttl: u8, gap: bool },
-    Claim { by: u8, max: u8 },
-    Ack { which: usize },
-    Nack { which: usize, delay: u8, counted: bool },
-    Release { which: usize },
-    Die { by: u8 },
-    Late { which: usize },
-    Cancel { which: usize },
+    Put {
+        lane: u8,
+        key: u8,
+        delay: u8,
+        ttl: u8,
+        gap: bool,
+    },
+    Claim {
+        by: u8,
+        max: u8,
+    },
+    Ack {
+        which: usize,
+    },
+    Nack {
+        which: usize,
+        delay: u8,
+        counted: bool,
+    },
+    Release {
+        which: usize,
+    },
+    Die {
+        by: u8,
+    },
+    Late {
+        which: usize,
+    },
+    Cancel {
+        which: usize,
+    },
     Redrive,
-    Pass { seconds: u8 },
+    Pass {
+        seconds: u8,
+    },
     Restart,
 }
 
@@ -61,7 +86,12 @@ struct Rows {
 }
 
 fn head(seq: u64, row: &Row) -> Head {
-    Head { seq, key: row.key, due: row.due, expires: row.expires }
+    Head {
+        seq,
+        key: row.key,
+        due: row.due,
+        expires: row.expires,
+    }
 }
 
 impl Feed for Rows {
@@ -70,11 +100,19 @@ impl Feed for Rows {
     }
 
     fn next(&mut self, lane: u8, from: u64) -> Result<Option<Head>> {
-        Ok(self.lanes.get(&lane).and_then(|rows| rows.range(from..).next()).map(|(seq, row)| head(*seq, row)))
+        Ok(self
+            .lanes
+            .get(&lane)
+            .and_then(|rows| rows.range(from..).next())
+            .map(|(seq, row)| head(*seq, row)))
     }
 
     fn get(&mut self, lane: u8, seq: u64, _note: u64) -> Result<Option<Head>> {
-        Ok(self.lanes.get(&lane).and_then(|rows| rows.get(&seq)).map(|row| head(seq, row)))
+        Ok(self
+            .lanes
+            .get(&lane)
+            .and_then(|rows| rows.get(&seq))
+            .map(|row| head(seq, row)))
     }
 }
 
@@ -106,15 +144,25 @@ struct World {
 }
 
 fn owner(by: u8) -> Owner {
-    Owner { session: 1, slot: u16::from(by), nonce: 77 + u64::from(by) }
+    Owner {
+        session: 1,
+        slot: u16::from(by),
+        nonce: 77 + u64::from(by),
+    }
 }
 
 fn same(a: &Machine, b: &Machine) {
     assert_eq!(a.counts, b.counts);
-    assert_eq!((a.acked, a.expired, a.applied, a.head, a.paused), (b.acked, b.expired, b.applied, b.head, b.paused));
+    assert_eq!(
+        (a.acked, a.expired, a.applied, a.head, a.paused),
+        (b.acked, b.expired, b.applied, b.head, b.paused)
+    );
     assert_eq!(a.extra, b.extra);
     for (one, two) in a.lanes.iter().zip(&b.lanes) {
-        assert_eq!((one.cursor, one.made, one.turn), (two.cursor, two.made, two.turn));
+        assert_eq!(
+            (one.cursor, one.made, one.turn),
+            (two.cursor, two.made, two.turn)
+        );
         assert_eq!(one.jobs, two.jobs);
         assert_eq!(one.busy, two.busy);
         assert_eq!(one.cancelled, two.cancelled);
@@ -134,7 +182,10 @@ impl World {
         };
         let config = GroupConfig {
             ordering: Some(ordering),
-            retry: Some(RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() }),
+            retry: Some(RetryPolicy {
+                max_attempts: Some(3),
+                ..RetryPolicy::default()
+            }),
             ..GroupConfig::default()
         };
         let mut writer = Writer::default();
@@ -164,7 +215,14 @@ impl World {
     fn claim(&mut self, by: u8, max: usize) {
         self.caught_up(by as usize);
         let mut plan = Plan::default();
-        decide::claim(&mut self.replicas[by as usize], &mut self.rows, self.now, max, &mut plan).unwrap();
+        decide::claim(
+            &mut self.replicas[by as usize],
+            &mut self.rows,
+            self.now,
+            max,
+            &mut plan,
+        )
+        .unwrap();
         assert!(plan.picks.len() <= max);
         let (mut writer, mut items) = (Writer::default(), Vec::new());
         plan.write(&owner(by), &mut items, &mut writer);
@@ -182,22 +240,48 @@ impl World {
     fn handed(&mut self, hand: Hand) {
         let place = (hand.pick.lane, hand.pick.seq);
         let row = self.rows.lanes[&place.0][&place.1];
-        assert!(!self.oracle.acked.contains(&place), "acked, and given out again");
-        assert!(!self.oracle.over.contains(&place), "finished, and given out again");
         assert!(
-            !self.oracle.hands.iter().any(|other| (other.pick.lane, other.pick.seq) == place),
+            !self.oracle.acked.contains(&place),
+            "acked, and given out again"
+        );
+        assert!(
+            !self.oracle.over.contains(&place),
+            "finished, and given out again"
+        );
+        assert!(
+            !self
+                .oracle
+                .hands
+                .iter()
+                .any(|other| (other.pick.lane, other.pick.seq) == place),
             "given out twice at a time"
         );
-        assert!(row.due.is_none_or(|due| due <= self.now), "before it is due");
-        assert!(row.expires.is_none_or(|at| at > self.now), "after its time to live");
-        let before = self.oracle.attempts.insert(place, hand.pick.attempt).unwrap_or(0);
-        assert!(hand.pick.attempt >= before, "attempts fell from {before} to {}", hand.pick.attempt);
+        assert!(
+            row.due.is_none_or(|due| due <= self.now),
+            "before it is due"
+        );
+        assert!(
+            row.expires.is_none_or(|at| at > self.now),
+            "after its time to live"
+        );
+        let before = self
+            .oracle
+            .attempts
+            .insert(place, hand.pick.attempt)
+            .unwrap_or(0);
+        assert!(
+            hand.pick.attempt >= before,
+            "attempts fell from {before} to {}",
+            hand.pick.attempt
+        );
         match self.ordering {
             Ordering::None => {}
             Ordering::Total => assert!(self.oracle.hands.is_empty(), "one at a time"),
             Ordering::Key => {
                 let others = self.oracle.hands.iter().filter(|other| {
-                    other.pick.lane == place.0 && row.key != 0 && self.rows.lanes[&place.0][&other.pick.seq].key == row.key
+                    other.pick.lane == place.0
+                        && row.key != 0
+                        && self.rows.lanes[&place.0][&other.pick.seq].key == row.key
                 });
                 assert_eq!(others.count(), 0, "two of one key at a time");
                 if row.key != 0 && row.due.is_none() {
@@ -205,13 +289,20 @@ impl World {
                     // were sent again.
                     for (seq, other) in self.rows.lanes[&place.0].range(..place.1) {
                         let earlier = (place.0, *seq);
-                        if other.key != row.key || other.due.is_some() || self.oracle.acked.contains(&earlier) {
+                        if other.key != row.key
+                            || other.due.is_some()
+                            || self.oracle.acked.contains(&earlier)
+                        {
                             continue;
                         }
                         let open = self.replicas[hand.by as usize]
                             .job(place.0, *seq)
                             .is_some_and(|job| job.state != State::Dead && job.flags & 2 == 0);
-                        assert!(!open, "{seq} of the same key is open, and {} was started", place.1);
+                        assert!(
+                            !open,
+                            "{seq} of the same key is open, and {} was started",
+                            place.1
+                        );
                     }
                 }
             }
@@ -231,26 +322,54 @@ impl World {
     }
 
     fn run(&mut self, step: &Step) {
-        let policy = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            max_attempts: Some(3),
+            ..RetryPolicy::default()
+        };
         match *step {
-            Step::Put { lane, key, delay, ttl, gap } => {
+            Step::Put {
+                lane,
+                key,
+                delay,
+                ttl,
+                gap,
+            } => {
                 let due = (delay > 0).then(|| self.now + i64::from(delay) * SECOND);
-                let expires = (ttl > 8).then(|| due.unwrap_or(self.now) + i64::from(ttl - 8) * SECOND);
-                self.put(lane, Row { key: u64::from(key), due, expires }, gap);
+                let expires =
+                    (ttl > 8).then(|| due.unwrap_or(self.now) + i64::from(ttl - 8) * SECOND);
+                self.put(
+                    lane,
+                    Row {
+                        key: u64::from(key),
+                        due,
+                        expires,
+                    },
+                    gap,
+                );
             }
             Step::Claim { by, max } => self.claim(by, max as usize),
             Step::Ack { which } => {
-                let Some(index) = self.hand(which) else { return };
+                let Some(index) = self.hand(which) else {
+                    return;
+                };
                 let hand = self.oracle.hands.swap_remove(index);
                 let machine = self.caught_up(hand.by as usize);
-                assert!(machine.holds(hand.pick.lane, hand.pick.seq, hand.claim).is_some());
+                assert!(machine
+                    .holds(hand.pick.lane, hand.pick.seq, hand.claim)
+                    .is_some());
                 let mut writer = Writer::default();
                 writer.ack(&[Item::one(hand.pick.lane, hand.pick.seq)]);
                 self.append(writer);
                 self.oracle.acked.insert((hand.pick.lane, hand.pick.seq));
             }
-            Step::Nack { which, delay, counted } => {
-                let Some(index) = self.hand(which) else { return };
+            Step::Nack {
+                which,
+                delay,
+                counted,
+            } => {
+                let Some(index) = self.hand(which) else {
+                    return;
+                };
                 let hand = self.oracle.hands.swap_remove(index);
                 self.caught_up(hand.by as usize);
                 let mut writer = Writer::default();
@@ -263,7 +382,9 @@ impl World {
                 self.append(writer);
             }
             Step::Release { which } => {
-                let Some(index) = self.hand(which) else { return };
+                let Some(index) = self.hand(which) else {
+                    return;
+                };
                 let hand = self.oracle.hands.swap_remove(index);
                 let mut writer = Writer::default();
                 writer.release(&[Item::one(hand.pick.lane, hand.pick.seq)]);
@@ -273,11 +394,11 @@ impl World {
                 let survivor = ((by + 1) % 3) as usize;
                 let machine = self.caught_up(survivor);
                 let jobs = machine.in_hand_of(&owner(by));
-                let (again, dead) = decide::expired(machine, &jobs, Ended::Expired);
+                let (again, dead) = decide::expired(machine, &jobs);
                 let mut writer = Writer::default();
                 writer.expire(Ended::Expired, &again);
-                for (lane, seq, _, how) in dead {
-                    writer.dead(lane, seq, how, 9);
+                for (lane, seq, _) in dead {
+                    writer.dead(lane, seq, Ended::Expired, 9);
                 }
                 if !writer.is_empty() {
                     self.append(writer);
@@ -292,17 +413,28 @@ impl World {
                 }
                 let hand = self.oracle.lost[which % self.oracle.lost.len()];
                 let machine = self.caught_up(hand.by as usize);
-                assert!(machine.holds(hand.pick.lane, hand.pick.seq, hand.claim).is_none(), "a late ack is fenced");
+                assert!(
+                    machine
+                        .holds(hand.pick.lane, hand.pick.seq, hand.claim)
+                        .is_none(),
+                    "a late ack is fenced"
+                );
             }
             Step::Cancel { which } => {
-                let all: Vec<(u8, u64)> =
-                    self.rows.lanes.iter().flat_map(|(lane, rows)| rows.keys().map(|seq| (*lane, *seq))).collect();
+                let all: Vec<(u8, u64)> = self
+                    .rows
+                    .lanes
+                    .iter()
+                    .flat_map(|(lane, rows)| rows.keys().map(|seq| (*lane, *seq)))
+                    .collect();
                 if all.is_empty() {
                     return;
                 }
                 let (lane, seq) = all[which % all.len()];
                 let machine = self.caught_up(0);
-                let waiting = machine.job(lane, seq).is_some_and(|job| !matches!(job.state, State::Inflight | State::Dead));
+                let waiting = machine
+                    .job(lane, seq)
+                    .is_some_and(|job| !matches!(job.state, State::Inflight | State::Dead));
                 if seq >= machine.lanes[lane as usize].cursor || waiting {
                     let mut writer = Writer::default();
                     writer.cancel(lane, seq);
@@ -369,8 +501,14 @@ impl World {
                 let done = self.oracle.acked.contains(&place)
                     || self.oracle.over.contains(&place)
                     || row.expires.is_some_and(|at| at <= expired_from)
-                    || machine.job(*lane, *seq).is_some_and(|job| job.state == State::Dead);
-                assert!(done, "{place:?} {row:?} never came: {:?}", machine.job(*lane, *seq));
+                    || machine
+                        .job(*lane, *seq)
+                        .is_some_and(|job| job.state == State::Dead);
+                assert!(
+                    done,
+                    "{place:?} {row:?} never came: {:?}",
+                    machine.job(*lane, *seq)
+                );
             }
         }
         assert_eq!(machine.acked as usize, self.oracle.acked.len());
@@ -426,11 +564,23 @@ proptest! {
 fn retries_take_at_most_every_second_claim() {
     let mut world = World::new(Ordering::None);
     for _ in 0..100 {
-        world.put(0, Row { key: 0, due: None, expires: None }, false);
+        world.put(
+            0,
+            Row {
+                key: 0,
+                due: None,
+                expires: None,
+            },
+            false,
+        );
     }
     world.claim(0, 100);
     while !world.oracle.hands.is_empty() {
-        world.run(&Step::Nack { which: 0, delay: 0, counted: false });
+        world.run(&Step::Nack {
+            which: 0,
+            delay: 0,
+            counted: false,
+        });
         let place = *world.oracle.attempts.keys().next().unwrap();
         world.oracle.attempts.remove(&place);
     }
@@ -438,12 +588,29 @@ fn retries_take_at_most_every_second_claim() {
     world.oracle.attempts.clear();
     world.claim(0, 100);
     while !world.oracle.hands.is_empty() {
-        world.run(&Step::Nack { which: 0, delay: 0, counted: true });
+        world.run(&Step::Nack {
+            which: 0,
+            delay: 0,
+            counted: true,
+        });
     }
     for _ in 0..100 {
-        world.put(0, Row { key: 0, due: None, expires: None }, false);
+        world.put(
+            0,
+            Row {
+                key: 0,
+                due: None,
+                expires: None,
+            },
+            false,
+        );
     }
     world.claim(1, 100);
-    let new = world.oracle.hands.iter().filter(|hand| hand.pick.seq > 100).count();
+    let new = world
+        .oracle
+        .hands
+        .iter()
+        .filter(|hand| hand.pick.seq > 100)
+        .count();
     assert_eq!(new, 50);
 }

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use super::entry::{Ended, Reader, Writer};
-use super::machine::{Attempt, Busy, Extra, Holder, Job, Machine, State, RETRYING};
+use super::machine::{Attempt, Extra, Holder, Job, Machine, State, RETRYING};
 use super::types::LANES;
 use crate::error::{Error, Result};
 use crate::log::checksum::crc32c;
@@ -38,7 +38,8 @@ pub fn encode(machine: &Machine) -> Vec<u8> {
         out.owner(&holder.owner);
     }
     for lane in &machine.lanes {
-        out.bytes.push(u8::from(lane.made) | u8::from(lane.turn) << 1);
+        out.bytes
+            .push(u8::from(lane.made) | u8::from(lane.turn) << 1);
         out.varint(lane.cursor);
         out.varint(lane.cancelled.len() as u64);
         for seq in &lane.cancelled {
@@ -75,11 +76,13 @@ pub fn encode(machine: &Machine) -> Vec<u8> {
 
 /// The state back. Errors: `Corruption`.
 pub fn decode(bytes: &[u8], file: &Path) -> Result<Machine> {
-    checked(bytes).and_then(body).ok_or_else(|| Error::Corruption {
-        file: file.to_owned(),
-        offset: 0,
-        what: "not a snapshot of a group, or a damaged one".to_owned(),
-    })
+    checked(bytes)
+        .and_then(body)
+        .ok_or_else(|| Error::Corruption {
+            file: file.to_owned(),
+            offset: 0,
+            what: "not a snapshot of a group, or a damaged one".to_owned(),
+        })
 }
 
 fn checked(bytes: &[u8]) -> Option<&[u8]> {
@@ -102,14 +105,20 @@ fn body(bytes: &[u8]) -> Option<Machine> {
         _ => return None,
     };
     for _ in 0..from.varint()? {
-        machine.holders.push(Holder { owner: from.owner()?, leased: 0 });
+        machine.holders.push(Holder {
+            owner: from.owner()?,
+            leased: 0,
+        });
     }
     for lane in 0..LANES {
         read_lane(&mut from, &mut machine, lane)?;
     }
     for _ in 0..from.varint()? {
         let place = (from.u8()?, from.varint()?);
-        let mut extra = Extra { record: from.varint()?, history: Vec::new() };
+        let mut extra = Extra {
+            record: from.varint()?,
+            history: Vec::new(),
+        };
         for _ in 0..from.varint()? {
             extra.history.push(Attempt {
                 attempt: u32::try_from(from.varint()?).ok()?,
@@ -136,7 +145,8 @@ fn read_lane(from: &mut Reader<'_>, machine: &mut Machine, number: usize) -> Opt
     }
     let n = from.varint()?;
     // 30 bytes a job at least: a wrong count must not allocate more than the file could hold.
-    lane.jobs.reserve(usize::try_from(n).ok()?.min(from.bytes.len() / 30));
+    lane.jobs
+        .reserve(usize::try_from(n).ok()?.min(from.bytes.len() / 30));
     for _ in 0..n {
         let seq = from.varint()?;
         let state = State::from_byte(from.u8()?)?;
@@ -161,9 +171,9 @@ fn read_lane(from: &mut Reader<'_>, machine: &mut Machine, number: usize) -> Opt
                 State::Parked | State::Dead => false,
             };
             if first {
-                lane.busy.entry(job.key).or_insert_with(Busy::default).first = seq;
+                lane.busy.entry(job.key).or_default().first = seq;
             } else if state == State::Parked {
-                lane.busy.entry(job.key).or_insert_with(Busy::default).parked.insert(seq);
+                lane.busy.entry(job.key).or_default().parked.insert(seq);
             }
         }
         lane.jobs.insert(seq, job);

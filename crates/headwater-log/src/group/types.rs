@@ -36,7 +36,10 @@ impl std::str::FromStr for JobId {
         let parsed = || {
             let (lane, seq) = text.split_once('-')?;
             let lane: u8 = lane.parse().ok().filter(|lane| (*lane as usize) < LANES)?;
-            Some(Self { lane, seq: seq.parse().ok()? })
+            Some(Self {
+                lane,
+                seq: seq.parse().ok()?,
+            })
         };
         parsed().ok_or_else(|| crate::Error::Usage(format!("{text:?} is not the id of a job")))
     }
