@@ -13,5 +13,7 @@ pub mod queue;
 pub mod shared;
 pub mod storage;
 pub mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use error::{Error, Result};

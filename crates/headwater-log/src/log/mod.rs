@@ -7,6 +7,8 @@ mod recovery;
 mod retention;
 pub mod segment;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::cell::UnsafeCell;
