@@ -14,9 +14,21 @@ import pytest
 import headwater as hw
 
 #: Of the API page. More may be exported; none of these may go.
-NAMES = ["connect", "sync", "Connection", "Channel", "Queue", "Stream", "Group", "Source", "Subscription", "Consumer", "Reader", "Message", "Delivery", "DeadLetter", "Attempt", "Item", "Position", "Checkpoint", "Retry", "RetryLater", "RejectMessage", "Retention", "Info", "Health", "SourceStats", "StreamInfo", "Feature", "Support", "Level", "Capabilities", "Codec", "HeadwaterError", "UsageError", "InvalidNameError", "ForkedError", "IncomparableError", "DeclarationError", "UnsupportedError", "ConnectError", "AuthenticationError", "IncompatibleError", "ConnectionLostError", "OperationTimeoutError", "UnconfirmedError", "ClosedError", "NotFoundError", "ConflictError", "DuplicateError", "TrimmedError", "TransactionError", "DecodeError", "EncodeError", "TooLargeError", "SchemaError", "FullError", "SlowConsumerError", "LeaseLostError", "CallTimeoutError", "NoResponderError", "OverloadedError", "RemoteError", "EntityError", "StorageError", "StorageFullError", "DurabilityError", "CorruptionError", "TaskFailedError", "TaskCancelledError", "TaskTimeoutError", "BatchError"]
+NAMES = [
+    "connect", "sync", "Connection", "Channel", "Queue", "Stream", "Group", "Source", "Subscription", "Consumer", "Reader", "Message",
+    "Delivery", "DeadLetter", "Attempt", "Item", "Position", "Checkpoint", "Retry", "RetryLater", "RejectMessage", "Retention", "Info",
+    "Health", "SourceStats", "StreamInfo", "Feature", "Support", "Level", "Capabilities", "Codec", "HeadwaterError", "UsageError",
+    "InvalidNameError", "ForkedError", "IncomparableError", "DeclarationError", "UnsupportedError", "ConnectError", "AuthenticationError",
+    "IncompatibleError", "ConnectionLostError", "OperationTimeoutError", "UnconfirmedError", "ClosedError", "NotFoundError",
+    "ConflictError", "DuplicateError", "TrimmedError", "TransactionError", "DecodeError", "EncodeError", "TooLargeError", "SchemaError",
+    "FullError", "SlowConsumerError", "LeaseLostError", "CallTimeoutError", "NoResponderError", "OverloadedError", "RemoteError",
+    "EntityError", "StorageError", "StorageFullError", "DurabilityError", "CorruptionError", "TaskFailedError", "TaskCancelledError",
+    "TaskTimeoutError", "BatchError",
+]  # fmt: skip
 
-SYNC_NAMES = ["connect", "Connection", "Channel", "Queue", "Stream", "Group", "Source", "Subscription", "Consumer", "Reader", "Delivery"]
+SYNC_NAMES = [
+    "connect", "Connection", "Channel", "Queue", "Stream", "Group", "Source", "Subscription", "Consumer", "Reader", "Delivery",
+]  # fmt: skip
 
 #: The parameters with their defaults, as the API page writes them; `*` begins what is by keyword alone there or in practice.
 SIGNATURES = {

@@ -25,13 +25,9 @@ def without_async() -> None:
 
 
 async def every_argument() -> None:
-    async with hw.connect(
-        url=None, name=None, codec="json", max_message_bytes=16 * 2**20, connect_timeout=10.0, op_timeout=30.0, options={}
-    ):
+    async with hw.connect(url=None, name=None, codec="json", max_message_bytes=16 * 2**20, connect_timeout=10.0, op_timeout=30.0, options={}):
         pass
-    with hw.sync.connect(
-        url=None, name=None, codec="json", max_message_bytes=16 * 2**20, connect_timeout=10.0, op_timeout=30.0, options={}
-    ):
+    with hw.sync.connect(url=None, name=None, codec="json", max_message_bytes=16 * 2**20, connect_timeout=10.0, op_timeout=30.0, options={}):
         pass
 
 

@@ -30,9 +30,7 @@ def sync_types(conn: hw.sync.Connection) -> None:
 
 
 async def every_option(conn: hw.Connection) -> None:
-    jobs = conn.queue(
-        "crawl", Job, lease=None, retry=None, ordering=None, unique_for=None, max_length=None, max_hold=None, codec=None, needs=()
-    )
+    jobs = conn.queue("crawl", Job, lease=None, retry=None, ordering=None, unique_for=None, max_length=None, max_hold=None, codec=None, needs=())
     orders = conn.stream("orders", Order, retention=None, partitions=None, codec=None, needs=())
     billing = orders.group("billing", ordering=None, start=None, lease=None, retry=None, max_hold=None)
     assert_type(billing, hw.Group[Order])

@@ -8,9 +8,7 @@ from models import Job
 
 
 async def put(jobs: hw.Queue[Job]) -> None:
-    job_id = await jobs.put(
-        Job("a"), key=None, delay=0, priority=0, ttl=None, unique=None, on_duplicate="return", headers=None, time=None
-    )
+    job_id = await jobs.put(Job("a"), key=None, delay=0, priority=0, ttl=None, unique=None, on_duplicate="return", headers=None, time=None)
     assert_type(job_id, str)
     await jobs.put(Job("a"), delay=timedelta(minutes=1), key="k", headers={"trace": "1"})
     await jobs.put(Job("a"), delay=datetime.now(UTC) + timedelta(days=1), unique="a", on_duplicate="raise")
