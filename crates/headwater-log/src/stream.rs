@@ -33,6 +33,16 @@ pub enum ExpectKey {
     Seq(u64),
 }
 
+/// What a batch without ids came to: the first `done` records have consecutive positions from `first_seq`.
+#[derive(Debug)]
+pub struct Run {
+    pub first_seq: u64,
+    pub done: usize,
+    pub end_lba: u64,
+    /// Why the others were not appended.
+    pub error: Option<Error>,
+}
+
 /// What must hold for an append to happen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conditions {
@@ -297,6 +307,32 @@ impl Stream {
             }
         }
         Ok(None)
+    }
+
+    /// Appends records without ids, in order; nothing is allocated. With `atomic` all or none; else a full disk may leave the
+    /// first ones.
+    ///
+    /// Errors, before anything was appended: `TooLarge`, `Usage` for a record with an id, `Timeout`, `WouldBlock`.
+    pub fn append_run(&self, records: &[Record<'_>], atomic: bool, wait: Wait) -> Result<Run> {
+        for record in records {
+            writer_check(record, self.log.ctx.max_record_bytes)?;
+            if record.id.is_some() {
+                return Err(Error::Usage(
+                    "a record with an id is appended by append_many".to_owned(),
+                ));
+            }
+        }
+        let mut guard = self.acquire(wait, records)?;
+        let first_seq = guard.next_seq();
+        let error = guard.append(records, atomic).err();
+        // A roll or a gap never lies inside: positions of one batch are consecutive.
+        let done = (guard.next_seq() - first_seq) as usize;
+        Ok(Run {
+            first_seq,
+            done,
+            end_lba: guard.tail(),
+            error,
+        })
     }
 
     /// Appends in order. With `atomic` all or none; else what could not be appended has an error of its own, and so has

@@ -118,6 +118,15 @@ impl<'a> LogGuard<'a> {
         }
         let first_seq = state.next_seq.load(Ordering::Relaxed);
         let append_ns = now_ns();
+        if records.is_empty() {
+            let end_lba = state.tail.load(Ordering::Relaxed);
+            return Ok(Appended {
+                first_seq,
+                last_seq: self.last_seq(),
+                end_lba,
+                append_ns,
+            });
+        }
         if records.len() == 1 {
             self.append_frame(records, records[0].encoded(), append_ns)?;
         } else {
