@@ -32,6 +32,57 @@ pub struct Cursor {
     next: u64,
     /// Reads up to the tail, durable or not: for whoever holds the log's lock.
     to_tail: bool,
+    /// Frame and byte in it of the last record that was handed out.
+    last: (u32, u32),
+}
+
+/// Where a record lies that was read once: it can be read again without a search or a checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spot {
+    base: u64,
+    off: u32,
+    at: u32,
+}
+
+/// Reads records again by their spots.
+pub struct Peek {
+    log: Arc<Log>,
+    segment: Option<Arc<Segment>>,
+}
+
+impl Peek {
+    pub fn new(log: &Arc<Log>) -> Self {
+        Self {
+            log: Arc::clone(log),
+            segment: None,
+        }
+    }
+
+    /// The record at a spot that a cursor of this log gave for `seq`. None: its segment is gone.
+    #[inline]
+    pub fn read(&mut self, spot: Spot, seq: u64) -> Result<Option<RecordRef<'_>>> {
+        if self
+            .segment
+            .as_ref()
+            .is_none_or(|segment| segment.header.base_seq != spot.base)
+        {
+            self.segment = self.log.segment(spot.base)?;
+        }
+        let Some(segment) = &self.segment else {
+            return Ok(None);
+        };
+        let off = spot.off as usize;
+        let room = (segment.header.file_size as usize).saturating_sub(off);
+        let word = segment.map.word(off).load(Ordering::Acquire);
+        let Some((len, DATA)) = frame::parse_word(word, room) else {
+            return Ok(None);
+        };
+        // SAFETY: a committed frame, in the map, which `segment` keeps for as long as self is borrowed.
+        let bytes = unsafe { std::slice::from_raw_parts(segment.map.at(off), len) };
+        Ok(Frame::trusted(bytes)
+            .record_at(spot.at as usize, seq)
+            .map(|(record, _)| record))
+    }
 }
 
 impl Cursor {
@@ -45,6 +96,7 @@ impl Cursor {
             from,
             next: from,
             to_tail: false,
+            last: (0, 0),
         }
     }
 
@@ -80,6 +132,19 @@ impl Cursor {
         self.next = self.next.max(from);
         if self.segment.is_none() {
             self.next = from;
+        }
+    }
+
+    /// Where the record lies that `next` handed out last.
+    #[inline]
+    pub fn spot(&self) -> Spot {
+        Spot {
+            base: self
+                .segment
+                .as_ref()
+                .map_or(0, |segment| segment.header.base_seq),
+            off: self.last.0,
+            at: self.last.1,
         }
     }
 
@@ -258,6 +323,7 @@ impl Cursor {
             let Some((record, next)) = frame.record_at(current.at, current.seq) else {
                 return Err(self.damaged("a record's lengths are impossible"));
             };
+            self.last = (current.off as u32, current.at as u32);
             current.at = next;
             current.seq += 1;
             current.left -= 1;

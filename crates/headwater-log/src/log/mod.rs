@@ -24,7 +24,7 @@ use crate::options::Durability;
 use crate::shared::layout::{page_kind, ObjectPage};
 use crate::shared::PageLock;
 
-pub use self::cursor::Cursor;
+pub use self::cursor::{Cursor, Peek, Spot};
 pub use self::frame::{OwnedRecord, Record, RecordRef};
 pub use self::segment::LogKind;
 use self::segment::{Header, Segment, SMALLEST};

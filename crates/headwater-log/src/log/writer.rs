@@ -75,6 +75,12 @@ impl<'a> LogGuard<'a> {
         self.log.state()
     }
 
+    /// Nobody is rung for what was appended so far.
+    #[inline]
+    pub fn quiet(&mut self) {
+        self.appended = false;
+    }
+
     pub fn log(&self) -> &'a Log {
         self.log
     }
