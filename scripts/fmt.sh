@@ -3,5 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --all
-.venv/bin/ruff check --fix --quiet . || true
+.venv/bin/ruff check --fix --exit-zero --quiet .
 .venv/bin/ruff format .

@@ -33,4 +33,4 @@ from headwater.testing.conformance.replay import *  # noqa: E402
 from headwater.testing.conformance.retry import *  # noqa: E402
 from headwater.testing.conformance.target import Target, Trial  # noqa: E402
 
-__all__ = ["Target", "Trial", *(name for name in globals() if name.startswith("test_"))]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = ["Target", "Trial", *(name for name in globals() if name.startswith("test_"))]  # pyright: ignore[reportUnsupportedDunderAll] - computed: a test that is added is exported

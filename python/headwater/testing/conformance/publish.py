@@ -94,7 +94,7 @@ def test_01_sync_roundtrip(target: Target) -> None:
 
 def test_01_uvloop(target: Target) -> None:
     """The same on the other common event loop."""
-    uvloop = pytest.importorskip("uvloop", reason="an extra of the test environment")
+    import uvloop  # the extra `fast`, which the suite needs
 
     async def run() -> None:
         async with hw.connect(target.new_url()) as conn:
