@@ -2,18 +2,25 @@
 //! share. Pure Rust; knows no Python. See docs/design/engine.md for the files and the protocol.
 
 pub mod ctx;
+pub mod engine;
 pub mod error;
 pub mod fail;
+pub mod fork;
 pub mod group;
+pub(crate) mod identity;
 pub mod log;
 pub mod meta;
+pub mod name;
 pub mod object;
 pub mod options;
 pub mod queue;
+pub(crate) mod session;
 pub mod shared;
 pub mod storage;
 pub mod stream;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod threads;
 
+pub use engine::{Engine, EngineInfo, ProcessInfo};
 pub use error::{Error, Result};

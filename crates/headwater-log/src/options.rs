@@ -30,6 +30,8 @@ pub struct OpenOptions {
     pub interval: Option<Duration>,
     /// How long opening may wait for another process that is opening or closing.
     pub connect_timeout: Duration,
+    /// How long an operation may wait for a lock when its caller does not say.
+    pub op_timeout: Duration,
     /// The largest record, bytes; at most `limits::RECORD_BYTES`.
     pub max_record_bytes: u64,
     /// A name for this process in `doctor` and errors.
@@ -45,6 +47,7 @@ impl OpenOptions {
             durability: None,
             interval: None,
             connect_timeout: Duration::from_secs(10),
+            op_timeout: Duration::from_secs(30),
             max_record_bytes: limits::RECORD_BYTES,
             name: String::new(),
             allow_network_fs: false,

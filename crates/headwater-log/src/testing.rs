@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::ctx::EngineCtx;
+use crate::ctx::{EngineCtx, Life};
 use crate::log::{Log, LogKind};
 use crate::object;
 use crate::options::{limits, Durability};
-use crate::shared::layout::{slot_state, GROW, PAGE};
-use crate::shared::{Owner, Shared};
+use crate::shared::layout::{GROW, PAGE};
+use crate::shared::Shared;
 use crate::storage::{Disk, Memory, Storage};
 use crate::stream::Stream;
 
@@ -47,18 +47,9 @@ impl Place {
         self.session += 1;
         let file = crate::shared::bell::anonymous_file("state").unwrap();
         file.set_len(GROW as u64 * PAGE as u64).unwrap();
-        let me = Owner {
-            session: self.session,
-            slot: 0,
-            nonce: 7,
-        };
-        let shared = Shared::new(file, None, &self.root, me, 1, None).unwrap();
+        let mut shared = Shared::new(file, None, &self.root, self.session).unwrap();
         shared.head().n_pages.store(GROW, Ordering::Release);
-        shared
-            .my_slot()
-            .state
-            .store(slot_state::LIVE, Ordering::Release);
-        shared.my_slot().nonce.store(7, Ordering::Release);
+        shared.take_slot("test").unwrap();
         Arc::new(EngineCtx {
             shared: Arc::new(shared),
             storage: Arc::clone(&self.storage),
@@ -72,6 +63,7 @@ impl Place {
             max_record_bytes: limits::RECORD_BYTES,
             op_timeout: Duration::from_secs(30),
             memory: false,
+            life: Life::new(self.durability),
         })
     }
 }

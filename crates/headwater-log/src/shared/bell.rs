@@ -19,7 +19,7 @@ pub const LOOPS: u32 = 32;
 #[derive(Default)]
 pub struct Bells {
     taken: AtomicU32,
-    others: Mutex<HashMap<(u16, u32, u32), Option<Arc<OwnedFd>>>>,
+    others: Mutex<HashMap<(u16, u32, u32), Arc<OwnedFd>>>,
     /// In memory there is no directory for FIFOs, and all loops are this process's own.
     pipes: Mutex<HashMap<u32, Arc<OwnedFd>>>,
 }
@@ -90,13 +90,17 @@ impl Shared {
                 .others
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
-            if others.len() > 4096 {
+            if others.len() > 256 {
                 others.clear();
             }
-            others
-                .entry(key)
-                .or_insert_with(|| self.open_fifo(number, which).ok().map(Arc::new))
-                .clone()
+            match others.get(&key) {
+                Some(found) => Some(Arc::clone(found)),
+                None => self.open_fifo(number, which).ok().map(|fifo| {
+                    let fifo = Arc::new(fifo);
+                    others.insert(key, Arc::clone(&fifo));
+                    fifo
+                }),
+            }
         };
         if let Some(descriptor) = descriptor {
             // A full pipe means that the loop is being woken anyway.

@@ -24,10 +24,15 @@ pub struct Head {
     pub n_pages: AtomicU32,
     /// Object pages handed out so far (the next free one is FIRST_OBJECT + this).
     pub n_objects: AtomicU32,
-    _line0: [u8; 24],
-    /// Monotonic ns of the janitor's last tick.
+    /// One above the highest slot ever taken in this session: what a scan of the slots looks at.
+    pub slots_used: AtomicU32,
+    _line0: [u8; 20],
+    // Line 1: written by the janitor.
+    /// Monotonic ns of its last tick.
     pub last_tick: AtomicU64,
-    _line1: [u8; 56],
+    /// Its slot + 1; 0: nobody yet.
+    pub janitor: AtomicU32,
+    _line1: [u8; 52],
 }
 
 pub mod slot_state {
@@ -151,6 +156,7 @@ pub struct ObjectPage {
 const _: () = assert!(std::mem::size_of::<Slot>() == 128);
 const _: () = assert!(std::mem::size_of::<ObjectPage>() <= PAGE);
 const _: () = assert!(std::mem::size_of::<Head>() <= PAGE);
+const _: () = assert!(std::mem::offset_of!(Head, last_tick) == 64);
 const _: () = assert!(std::mem::offset_of!(ObjectPage, lock) == 64);
 const _: () = assert!(std::mem::offset_of!(ObjectPage, tail) == 128);
 const _: () = assert!(std::mem::offset_of!(ObjectPage, next_seq) == 320);

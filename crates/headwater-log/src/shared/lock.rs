@@ -2,6 +2,7 @@
 //! (engine.md §4).
 
 use std::sync::atomic::{compiler_fence, AtomicU32, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::bell::{futex_wait, futex_wake};
@@ -58,10 +59,25 @@ impl Shared {
     #[inline]
     pub fn try_lock(&self, page: u32) -> Option<PageLock<'_>> {
         let word = &self.page(page).lock;
-        word.compare_exchange(0, self.word(), Ordering::Acquire, Ordering::Relaxed)
+        word.compare_exchange(0, self.word(), Ordering::SeqCst, Ordering::Relaxed)
             .ok()?;
+        let lock = PageLock { shared: self, page };
         compiler_fence(Ordering::SeqCst);
-        Some(PageLock { shared: self, page })
+        self.usable().then_some(lock)
+    }
+
+    /// False once the slot was given up or this is a fork's child: no lock may carry the slot's name any more. Looked at
+    /// after the word was taken, in one order with `give_up_slot`, which looks at the words after it locked out.
+    #[inline]
+    fn usable(&self) -> bool {
+        !self.locked_out.load(Ordering::SeqCst) && !self.forked()
+    }
+
+    /// Whether some thread of this process holds a lock.
+    pub(crate) fn holds_a_lock(&self) -> bool {
+        let mine = self.word();
+        self.pages()
+            .any(|no| self.page(no).lock.load(Ordering::SeqCst) & !WAITERS == mine)
     }
 
     /// Waits for the lock; after the death of its owner, repairs and takes it.
@@ -72,7 +88,7 @@ impl Shared {
             return Ok(lock);
         }
         let word = &self.page(page).lock;
-        let until = Instant::now() + Duration::from_micros(2);
+        let until = Instant::now() + spin_time();
         while Instant::now() < until {
             std::hint::spin_loop();
             if word.load(Ordering::Relaxed) == 0 {
@@ -93,6 +109,14 @@ impl Shared {
     ) -> Result<PageLock<'_>> {
         let mut pause = Duration::from_millis(2);
         loop {
+            if self.forked() {
+                return Err(Error::Forked {
+                    what: "this connection",
+                });
+            }
+            if self.locked_out.load(Ordering::SeqCst) {
+                return Err(Error::Closed(self.dir.display().to_string()));
+            }
             let seen = word.load(Ordering::Relaxed);
             if seen == 0 {
                 // Others may sleep here: whoever was woken keeps the bit, so that its release wakes the next.
@@ -100,12 +124,15 @@ impl Shared {
                     .compare_exchange(
                         0,
                         self.word() | WAITERS,
-                        Ordering::Acquire,
+                        Ordering::SeqCst,
                         Ordering::Relaxed,
                     )
                     .is_ok()
                 {
-                    return Ok(PageLock { shared: self, page });
+                    let lock = PageLock { shared: self, page };
+                    if self.usable() {
+                        return Ok(lock);
+                    }
                 }
                 continue;
             }
@@ -125,8 +152,8 @@ impl Shared {
             if word.load(Ordering::Relaxed) == seen {
                 pause = (pause * 2).min(Duration::from_millis(10));
                 let (slot, generation) = slot_of(seen);
-                if slot != self.me().slot && self.is_dead(slot, generation) == Liveness::Dead {
-                    self.clean_slot(slot, generation)?;
+                if self.is_dead(slot, generation) == Liveness::Dead {
+                    self.clean_slot(slot, generation, deadline)?;
                 }
             }
         }
@@ -163,14 +190,26 @@ impl Shared {
                 {
                     continue;
                 }
-                let lock = PageLock { shared: self, page };
-                self.repair(page)?;
-                drop(lock);
+                if let Err(e) = self.repair(page) {
+                    // Still the dead one's: nobody may use what is not repaired, and the next contender tries again.
+                    word.store(dead | WAITERS, Ordering::Release);
+                    futex_wake(word, i32::MAX as u32);
+                    return Err(e);
+                }
+                drop(PageLock { shared: self, page });
                 break;
             }
         }
         Ok(())
     }
+}
+
+/// Spinning helps when the owner runs on another processor.
+fn spin_time() -> Duration {
+    static SEVERAL: OnceLock<bool> = OnceLock::new();
+    let several =
+        *SEVERAL.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1));
+    Duration::from_micros(if several { 2 } else { 0 })
 }
 
 #[cfg(test)]

@@ -6,13 +6,15 @@ pub mod liveness;
 pub mod lock;
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{fence, AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::fork::Held;
 use crate::options::limits;
+use crate::threads::Duties;
 
 pub use self::bell::LoopBell;
 use self::layout::{Head, ObjectPage, Slot, FIRST_OBJECT, GROW, PAGE, PATH_BYTES};
@@ -41,42 +43,157 @@ pub struct Shared {
     grow: Mutex<()>,
     me: Owner,
     generation: u32,
-    pub(crate) live_file: Option<OwnedFd>,
+    process: liveness::Process,
+    live_file: Mutex<Option<Held>>,
+    /// Set when the slot is given up: a lock taken in its name would look like a dead one's.
+    locked_out: AtomicBool,
     repairer: OnceLock<Repairer>,
     pub(crate) bells: bell::Bells,
-    pub(crate) lease_count: AtomicI32,
-    pub(crate) fork_generation: u64,
+    pub(crate) duties: Duties,
+    fork_generation: u64,
+}
+
+/// CLOCK_MONOTONIC, ns: the clock of every duration in the state file. One for all processes of a kernel.
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 /// Raised in a forked child: whatever was opened before it is the parent's.
 pub static FORK_GENERATION: AtomicU64 = AtomicU64::new(0);
 
 impl Shared {
-    /// Maps the state file. `slot` must have been taken by `session::enter` for this process.
-    pub(crate) fn new(
-        file: File,
-        run: Option<PathBuf>,
-        dir: &Path,
-        me: Owner,
-        generation: u32,
-        live_file: Option<OwnedFd>,
-    ) -> Result<Self> {
+    /// Maps the state file. Nothing but `head` may be used before `take_slot`.
+    pub(crate) fn new(file: File, run: Option<PathBuf>, dir: &Path, session: u64) -> Result<Self> {
         let shared = Self {
             file,
             run,
             dir: dir.to_owned(),
             chunks: Box::new([const { AtomicPtr::new(std::ptr::null_mut()) }; CHUNKS]),
             grow: Mutex::new(()),
-            me,
-            generation,
-            live_file,
+            me: Owner {
+                session,
+                slot: 0,
+                nonce: 0,
+            },
+            generation: 0,
+            process: liveness::Process::own(),
+            live_file: Mutex::new(None),
+            locked_out: AtomicBool::new(false),
             repairer: OnceLock::new(),
             bells: bell::Bells::default(),
-            lease_count: AtomicI32::new(0),
+            duties: Duties::new()?,
             fork_generation: FORK_GENERATION.load(Ordering::Relaxed),
         };
         shared.chunk(0)?;
         Ok(shared)
+    }
+
+    /// Takes a free slot for this process. The caller holds SETUP, or is alone (memory).
+    ///
+    /// Errors: `Connect` when 1,024 processes have the directory open.
+    pub(crate) fn take_slot(&mut self, name: &str) -> Result<()> {
+        use layout::slot_state::{FREE, INIT, LIVE};
+        let nonce = u64::from_le_bytes(crate::identity::random()?) | 1;
+        for number in 0..limits::SLOTS as u16 {
+            let slot = self.slot(number);
+            if slot.state.load(Ordering::Acquire) != FREE {
+                continue;
+            }
+            let live = match &self.run {
+                None => None,
+                Some(run) => match liveness::lock_live(run, number)? {
+                    None => continue,
+                    held => held,
+                },
+            };
+            let before = slot.generation.load(Ordering::Acquire);
+            let generation = if before == 0 {
+                self.me.session as u32
+            } else {
+                before.wrapping_add(1)
+            };
+            slot.pid.store(self.process.pid, Ordering::Relaxed);
+            slot.start_time
+                .store(self.process.start_time, Ordering::Relaxed);
+            slot.pid_namespace
+                .store(self.process.pid_namespace, Ordering::Relaxed);
+            slot.generation.store(generation, Ordering::Release);
+            slot.state.store(INIT, Ordering::Release);
+            let mut text = [0u8; 24];
+            for (to, from) in text.iter_mut().zip(name.bytes()) {
+                *to = from;
+            }
+            for (word, bytes) in slot.name.iter().zip(text.chunks_exact(8)) {
+                let mut eight = [0u8; 8];
+                eight.copy_from_slice(bytes);
+                word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+            }
+            slot.sleepers.store(0, Ordering::Relaxed);
+            slot.loop_armed.store(0, Ordering::Relaxed);
+            slot.leases.store(0, Ordering::Relaxed);
+            slot.nonce.store(nonce, Ordering::Release);
+            slot.state.store(LIVE, Ordering::Release);
+            self.head()
+                .slots_used
+                .fetch_max(u32::from(number) + 1, Ordering::AcqRel);
+            self.me.slot = number;
+            self.me.nonce = nonce;
+            self.generation = generation;
+            *liveness::unpoisoned(&self.live_file) = live;
+            return Ok(());
+        }
+        Err(Error::Connect {
+            path: self.dir.clone(),
+            why: format!("{} processes have it open already", limits::SLOTS),
+        })
+    }
+
+    /// Gives the slot back, unless a thread of this process still holds a lock in its name: then it stays ours, and is
+    /// cleaned up behind the process.
+    pub(crate) fn give_up_slot(&self) {
+        self.locked_out.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while self.holds_a_lock() {
+            if Instant::now() > deadline {
+                // The file lock stays too: without it the slot would pass for a dead one's.
+                std::mem::forget(liveness::unpoisoned(&self.live_file).take());
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let slot = self.my_slot();
+        for page in self.pages() {
+            self.page(page).waiting[self.me.slot as usize / 64]
+                .fetch_and(!(1 << (self.me.slot % 64)), Ordering::SeqCst);
+        }
+        slot.leases.store(0, Ordering::Release);
+        slot.loop_armed.store(0, Ordering::SeqCst);
+        slot.nonce.store(0, Ordering::Release);
+        slot.state
+            .store(layout::slot_state::FREE, Ordering::Release);
+        // Claims of this process are free from now on.
+        self.ring_everyone();
+        drop(liveness::unpoisoned(&self.live_file).take());
+    }
+
+    /// Whether this is the only slot that is not free. Under SETUP.
+    pub(crate) fn is_only_live(&self) -> bool {
+        self.slots().all(|number| {
+            number == self.me.slot
+                || self.slot(number).state.load(Ordering::Acquire) == layout::slot_state::FREE
+        })
+    }
+
+    /// The numbers of all slots that were ever used in this session.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = u16> {
+        let used = self.head().slots_used.load(Ordering::Acquire) as usize;
+        (0..used.min(limits::SLOTS)).map(|number| number as u16)
+    }
+
+    pub(crate) fn name(&self) -> String {
+        liveness::slot_name(self.my_slot())
     }
 
     /// This process.
@@ -174,7 +291,12 @@ impl Shared {
                 free = Some(no);
             }
         }
-        let no = free.unwrap_or(FIRST_OBJECT + objects);
+        // Somebody may still be about to learn that a deleted object is gone: its page is written under its lock.
+        let free = free.and_then(|no| {
+            let soon = Instant::now() + Duration::from_secs(1);
+            self.lock(no, Some(soon)).ok().map(|lock| (no, lock))
+        });
+        let no = free.as_ref().map_or(FIRST_OBJECT + objects, |(no, _)| *no);
         if (no / GROW) as usize >= CHUNKS {
             return Err(Error::Usage(format!(
                 "{} holds too many objects",
@@ -185,8 +307,13 @@ impl Shared {
         self.chunk((no / GROW) as usize)?;
         let page = self.page(no);
         let incarnation = page.incarnation.load(Ordering::Relaxed).wrapping_add(1);
-        // SAFETY: nobody else uses a page without an oid, and the caller excludes other creators.
-        unsafe { std::ptr::write_bytes(self.at(no), 0, PAGE) };
+        let lock_at = std::mem::offset_of!(ObjectPage, lock);
+        // SAFETY: nobody else uses a page without an oid, and the caller excludes other creators; the lock word in the
+        // middle stays as it is.
+        unsafe {
+            std::ptr::write_bytes(self.at(no), 0, lock_at);
+            std::ptr::write_bytes(self.at(no).add(lock_at + 4), 0, PAGE - lock_at - 4);
+        }
         page.incarnation.store(incarnation, Ordering::Relaxed);
         page.kind.store(kind, Ordering::Relaxed);
         // SAFETY: the path field is PATH_BYTES long and was zeroed, so that a shorter path ends by a zero.
@@ -254,6 +381,7 @@ impl Shared {
         let _ = self.repairer.set(repairer);
     }
 
+    /// Finishes or undoes what the owner of the page's lock was doing. The caller holds the lock.
     pub(crate) fn repair(&self, page: u32) -> Result<()> {
         self.repairer.get().map_or(Ok(()), |repair| repair(page))
     }
@@ -276,14 +404,17 @@ impl Shared {
     }
 
     /// Adds to the deliveries that this process holds; its heart beats while there are any.
+    #[inline]
     pub fn hold_leases(&self, n: i32) {
-        let before = self.lease_count.fetch_add(n, Ordering::AcqRel);
-        let now = before + n;
-        let slot = self.my_slot();
-        slot.leases.store(now.max(0) as u32, Ordering::Release);
-        if before <= 0 && now > 0 {
-            slot.beat.fetch_add(1, Ordering::AcqRel);
+        self.my_slot().leases.fetch_add(n as u32, Ordering::AcqRel);
+        if n > 0 {
+            self.duties.start_beating();
         }
+    }
+
+    /// Asks for a heart-beat at least so often while leases are held (the least of all that were asked for).
+    pub fn beat_within(&self, every: Duration) {
+        self.duties.beat_within(every);
     }
 
     /// Asks to be rung when the object changes. The caller looks again afterwards, before it sleeps.
