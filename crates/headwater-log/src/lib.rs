@@ -1,6 +1,7 @@
 //! The embedded engine of headwater: streams, groups, queues and channels in a directory that any number of processes
 //! share. Pure Rust; knows no Python. See docs/design/engine.md for the files and the protocol.
 
+pub mod catalog;
 pub mod ctx;
 pub mod engine;
 pub mod error;
@@ -22,5 +23,6 @@ pub mod stream;
 pub(crate) mod testing;
 pub mod threads;
 
+pub use catalog::ObjectInfo;
 pub use engine::{Engine, EngineInfo, ProcessInfo};
 pub use error::{Error, Result};

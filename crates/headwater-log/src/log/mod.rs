@@ -13,7 +13,7 @@ mod writer;
 
 use std::cell::UnsafeCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -72,7 +72,12 @@ pub struct Log {
     /// The segment that is written; only touched under the page's lock.
     active: UnsafeCell<Option<Arc<Segment>>>,
     meta: Mutex<Meta>,
+    /// The page's count of changes to the metadata that `meta` is as new as.
+    meta_seen: AtomicU64,
 }
+
+/// Word of the page: counts the changes of meta.bin in this session.
+const META_CHANGES: usize = 2;
 
 // SAFETY: `active` is only touched under the page's lock, which one thread of all processes holds at a time.
 unsafe impl Send for Log {}
@@ -128,6 +133,7 @@ impl Log {
             known: Mutex::default(),
             active: UnsafeCell::new(None),
             meta: Mutex::new(meta),
+            meta_seen: AtomicU64::new(u64::MAX),
         };
         if log.state().ready.load(Ordering::Acquire) == 0 {
             let _first = ctx.storage.lock_dir(&log.dir)?;
@@ -247,13 +253,19 @@ impl Log {
             meta.store(&*self.ctx.storage, &self.dir)?;
         }
         *cached = meta;
+        self.state().words[META_CHANGES].fetch_add(1, Ordering::AcqRel);
         Ok(answer)
     }
 
-    /// Reads the stored metadata again (another process may have changed it).
+    /// The metadata as it is stored now (another process may have changed it).
     pub fn reload_meta(&self) -> Result<Meta> {
+        let changes = self.state().words[META_CHANGES].load(Ordering::Acquire);
+        if self.meta_seen.load(Ordering::Acquire) == changes {
+            return Ok(self.meta());
+        }
         let meta = Meta::load(&*self.ctx.storage, &self.dir)?;
         guard(&self.meta).clone_from(&meta);
+        self.meta_seen.store(changes, Ordering::Release);
         Ok(meta)
     }
 

@@ -124,6 +124,17 @@ impl Log {
         Ok(())
     }
 
+    /// The first append behind a sync: has the flusher look at the log when the interval is over.
+    #[cold]
+    pub(super) fn dirty(&self, now_ns: u64) {
+        self.state().dirty_since.store(now_ns, Ordering::Relaxed);
+        if self.ctx.durability == crate::options::Durability::Interval && !self.ctx.memory {
+            self.ctx
+                .shared
+                .work_at(now_ns + self.ctx.interval.as_nanos() as u64);
+        }
+    }
+
     /// Whether something waits for a sync for longer than `ns`.
     pub fn overdue(&self, ns: u64) -> bool {
         let since = self.state().dirty_since.load(Ordering::Acquire);

@@ -140,7 +140,7 @@ impl<'a> LogGuard<'a> {
         }
         self.appended = true;
         if state.dirty_since.load(Ordering::Relaxed) == 0 {
-            state.dirty_since.store(monotonic_ns(), Ordering::Relaxed);
+            self.log.dirty(monotonic_ns());
         }
         Ok(Appended {
             first_seq,

@@ -1,0 +1,354 @@
+//! The objects of a directory as this process has them open: found by name, opened once, flushed and closed together.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+use crate::ctx::{EngineCtx, Event};
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::log::{monotonic_ns, Log, LogKind};
+use crate::meta::Meta;
+use crate::object;
+use crate::options::{Durability, StreamConfig};
+use crate::shared::layout::page_kind;
+use crate::shared::liveness::unpoisoned;
+use crate::stream::Stream;
+
+/// Where streams and queues lie.
+pub(crate) const STREAMS: &str = "s";
+pub(crate) const QUEUES: &str = "q";
+
+/// One stored object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObjectInfo {
+    /// "stream", "queue" or "group".
+    pub kind: String,
+    pub name: String,
+    /// A group's stream.
+    pub parent: Option<String>,
+    pub config: serde_json::Value,
+}
+
+/// The part of a context that knows its open logs.
+pub struct Catalog {
+    ctx: Weak<EngineCtx>,
+    logs: Mutex<HashMap<(String, u32), Arc<Log>>>,
+    streams: Mutex<HashMap<String, Arc<Stream>>>,
+}
+
+impl Catalog {
+    /// The one of this directory in this process.
+    pub(crate) fn of(ctx: &Arc<EngineCtx>) -> Arc<Self> {
+        let mut fresh = false;
+        let catalog = ctx.part(|| {
+            fresh = true;
+            Self {
+                ctx: Arc::downgrade(ctx),
+                logs: Mutex::default(),
+                streams: Mutex::default(),
+            }
+        });
+        if fresh {
+            catalog.install(ctx);
+        }
+        catalog
+    }
+
+    fn install(self: &Arc<Self>, ctx: &Arc<EngineCtx>) {
+        let weak = Arc::downgrade(ctx);
+        ctx.shared
+            .set_repairer(Box::new(move |page| match weak.upgrade() {
+                Some(ctx) => Catalog::of(&ctx).repair(&ctx, page),
+                None => Ok(()),
+            }));
+        let me = Arc::downgrade(self);
+        ctx.listen(move |event| match me.upgrade() {
+            Some(catalog) => catalog.told(event),
+            None => Ok(()),
+        });
+        let me = Arc::downgrade(self);
+        ctx.shared.on_work(move |_| {
+            if let Some(catalog) = me.upgrade() {
+                catalog.flush_overdue();
+                catalog.retain();
+            }
+        });
+    }
+
+    fn ctx(&self) -> Result<Arc<EngineCtx>> {
+        self.ctx
+            .upgrade()
+            .ok_or_else(|| Error::Closed("the directory".to_owned()))
+    }
+
+    /// A log of an object, opened at its first use in this process.
+    pub(crate) fn log(&self, rel: &str, meta: &Meta, kind: LogKind) -> Result<Arc<Log>> {
+        let ctx = self.ctx()?;
+        let key = (rel.to_owned(), kind as u32);
+        if let Some(log) = unpoisoned(&self.logs).get(&key) {
+            if log.oid == object::log_oid(meta.oid, kind) && log.check_alive().is_ok() {
+                return Ok(Arc::clone(log));
+            }
+        }
+        let page = {
+            let _gate = ctx.setup()?;
+            ctx.shared
+                .page_for(object::log_oid(meta.oid, kind), Log::page_kind(kind), rel)?
+        };
+        let log = Log::open(&ctx, rel, kind, page, object::log_oid(meta.oid, kind))?;
+        unpoisoned(&self.logs).insert(key, Arc::clone(&log));
+        Ok(log)
+    }
+
+    /// The logs that are open here.
+    pub(crate) fn open_logs(&self) -> Vec<Arc<Log>> {
+        unpoisoned(&self.logs)
+            .values()
+            .filter(|log| log.check_alive().is_ok())
+            .cloned()
+            .collect()
+    }
+
+    /// The lock's owner died in the middle of something; the caller holds the lock.
+    fn repair(&self, ctx: &Arc<EngineCtx>, page: u32) -> Result<()> {
+        let known = unpoisoned(&self.logs)
+            .values()
+            .find(|log| log.page == page && log.check_alive().is_ok())
+            .cloned();
+        let log = match known {
+            Some(log) => Some(log),
+            None => object::open_by_page(ctx, page)?,
+        };
+        log.map_or(Ok(()), |log| log.repair())
+    }
+
+    fn told(&self, event: Event) -> Result<()> {
+        match event {
+            Event::Flush(deadline) => self.each(|log| log.flush(deadline)),
+            Event::Leaving => self.each(|log| log.flush(None)),
+            Event::Last => self.last(),
+        }
+    }
+
+    fn each(&self, work: impl Fn(&Log) -> Result<()>) -> Result<()> {
+        let mut outcome = Ok(());
+        for log in self.open_logs() {
+            let done = work(&log);
+            if outcome.is_ok() {
+                outcome = done;
+            }
+        }
+        outcome
+    }
+
+    /// Every log of the session gets its tail note, also those that only others had open.
+    fn last(&self) -> Result<()> {
+        let ctx = self.ctx()?;
+        for page in ctx.shared.pages().collect::<Vec<_>>() {
+            let state = ctx.shared.page(page);
+            if state.kind.load(Ordering::Acquire) & 0xFF == page_kind::LOG
+                && state.ready.load(Ordering::Acquire) != 0
+            {
+                let known = unpoisoned(&self.logs)
+                    .values()
+                    .find(|log| log.page == page)
+                    .cloned();
+                let log = match known {
+                    Some(log) => Some(log),
+                    None => object::open_by_page(&ctx, page)?,
+                };
+                if let Some(log) = log.filter(|log| log.check_alive().is_ok()) {
+                    log.write_tail_note()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The interval's promise: nothing stays unsynced for longer.
+    fn flush_overdue(&self) {
+        let Ok(ctx) = self.ctx() else { return };
+        if ctx.durability == Durability::Never || ctx.memory {
+            return;
+        }
+        let interval = ctx.interval.as_nanos() as u64;
+        for log in self.open_logs() {
+            let since = log.state().dirty_since.load(Ordering::Acquire);
+            if since == 0 {
+                continue;
+            }
+            let due = since + interval;
+            if monotonic_ns() + 1_000_000 >= due {
+                // What fails is told to every append and flush from now on (poison).
+                let _ = log.flush(Some(Instant::now() + ctx.op_timeout));
+            } else {
+                ctx.shared.work_at(due);
+            }
+        }
+    }
+
+    /// Applies the limits of the streams that are open here. Every process does it: what one has deleted, another does not find.
+    fn retain(&self) {
+        let streams: Vec<Arc<Stream>> = unpoisoned(&self.streams).values().cloned().collect();
+        for stream in streams
+            .iter()
+            .filter(|stream| stream.log().check_alive().is_ok())
+        {
+            // A segment that cannot go now goes at the next look.
+            let _ = stream.retain();
+        }
+    }
+
+    fn stream_at(&self, rel: &str, meta: &Meta) -> Result<Arc<Stream>> {
+        let log = self.log(rel, meta, LogKind::Stream)?;
+        let mut streams = unpoisoned(&self.streams);
+        if let Some(stream) = streams.get(&meta.name) {
+            if Arc::ptr_eq(stream.log(), &log) {
+                return Ok(Arc::clone(stream));
+            }
+        }
+        let stream = Arc::new(Stream::new(log, rel.to_owned(), meta.name.clone()));
+        streams.insert(meta.name.clone(), Arc::clone(&stream));
+        Ok(stream)
+    }
+
+    /// Deletes an object's directory and frees the pages of all logs in it.
+    pub(crate) fn remove(&self, rel: &str) -> Result<()> {
+        let ctx = self.ctx()?;
+        let _gate = ctx.setup()?;
+        let inside = format!("{rel}/");
+        for page in ctx.shared.pages().collect::<Vec<_>>() {
+            let path = ctx.shared.path_of(page);
+            if path == rel || path.starts_with(&inside) {
+                // Under the log's lock: no append is in the middle of anything.
+                let lock = ctx
+                    .shared
+                    .lock(page, Some(Instant::now() + ctx.op_timeout))?;
+                ctx.shared.page(page).deleted.store(1, Ordering::Release);
+                drop(lock);
+                ctx.shared.ring(page);
+                ctx.shared.release_page(page);
+            }
+        }
+        unpoisoned(&self.logs).retain(|(path, _), _| path != rel && !path.starts_with(&inside));
+        // Out of sight first: a crash in between leaves a private name that the next creation of anything ignores.
+        let path = ctx.root.join(rel);
+        let gone = path.with_file_name(format!(".gone-{:x}", crate::log::random_u64()));
+        ctx.storage.rename(&path, &gone)?;
+        if let Some(parent) = path.parent() {
+            ctx.storage.sync_dir(parent)?;
+        }
+        ctx.storage.remove_dir_all(&gone)
+    }
+}
+
+impl Engine {
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Catalog::of(self.ctx())
+    }
+
+    /// Opens a stream that is there.
+    ///
+    /// Errors: `NotFound`, `InvalidName`.
+    pub fn open_stream(&self, name: &str) -> Result<Arc<Stream>> {
+        self.check()?;
+        crate::name::validate(name)?;
+        match object::find(self.ctx(), STREAMS, name)? {
+            Some((rel, meta)) => self.catalog().stream_at(&rel, &meta),
+            None => Err(Error::NotFound {
+                what: "stream",
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// Opens a stream, making it if it is not there. The options that were stored before are returned, None for a new one.
+    ///
+    /// Errors: `InvalidName`, `StorageFull`.
+    pub fn declare_stream(
+        &self,
+        name: &str,
+        config: &StreamConfig,
+    ) -> Result<(Arc<Stream>, Option<StreamConfig>)> {
+        self.check()?;
+        crate::name::validate(name)?;
+        let ctx = self.ctx();
+        let mut made = false;
+        let found = match object::find(ctx, STREAMS, name)? {
+            Some(found) => found,
+            None => {
+                let _gate = ctx.setup()?;
+                match object::find(ctx, STREAMS, name)? {
+                    Some(found) => found,
+                    None => {
+                        let stored = serde_json::to_value(config)
+                            .map_err(|e| Error::Usage(e.to_string()))?;
+                        object::create(ctx, STREAMS, "stream", name, &[LogKind::Stream], stored)?;
+                        made = true;
+                        object::find(ctx, STREAMS, name)?.ok_or_else(|| Error::NotFound {
+                            what: "stream",
+                            name: name.to_owned(),
+                        })?
+                    }
+                }
+            }
+        };
+        let stream = self.catalog().stream_at(&found.0, &found.1)?;
+        let before = if made {
+            None
+        } else {
+            Some(stream.alter(config)?)
+        };
+        Ok((stream, before))
+    }
+
+    /// What is stored, by kind and name.
+    pub fn objects(&self) -> Result<Vec<ObjectInfo>> {
+        self.check()?;
+        let ctx = self.ctx();
+        let mut found = Vec::new();
+        for parent in [STREAMS, QUEUES] {
+            for (rel, meta) in object::list(ctx, parent)? {
+                if parent == STREAMS {
+                    for (_, group) in object::list(ctx, &format!("{rel}/g"))? {
+                        found.push(ObjectInfo {
+                            kind: "group".to_owned(),
+                            name: group.name,
+                            parent: Some(meta.name.clone()),
+                            config: group.config,
+                        });
+                    }
+                }
+                found.push(ObjectInfo {
+                    kind: meta.kind,
+                    name: meta.name,
+                    parent: None,
+                    config: meta.config,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Deletes a "stream" or "queue" with everything in it. Who has it open gets `NotFound` from now on.
+    ///
+    /// Errors: `NotFound`.
+    pub fn delete(&self, kind: &str, name: &str) -> Result<()> {
+        self.check()?;
+        crate::name::validate(name)?;
+        let (parent, what) = if kind == "queue" {
+            (QUEUES, "queue")
+        } else {
+            (STREAMS, "stream")
+        };
+        let Some((rel, _)) = object::find(self.ctx(), parent, name)? else {
+            return Err(Error::NotFound {
+                what,
+                name: name.to_owned(),
+            });
+        };
+        self.catalog().remove(&rel)
+    }
+}
