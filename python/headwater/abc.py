@@ -133,7 +133,8 @@ class DeadEntry:
 class Iterating(Protocol[T_co]):
     """What readers, subscriptions and consumers offer. The native ones of `_engine` are such; a server's may be Python.
 
-    A timeout or cancellation in `anext` loses nothing. After `stop` what is there already may still come; then it ends.
+    A timeout or cancellation in `anext` loses nothing. After `stop` what is there already may still come; then it ends. They take
+    weak references. Optional: `received` (messages handed out so far), and for consumers `in_hand` (handed out, not settled).
     """
 
     def poll_many(self, max: int, /) -> list[T_co]:
@@ -168,6 +169,10 @@ class Subscribing(Iterating[T_co], Protocol[T_co]):
     @property
     def dropped(self) -> int:
         """Messages lost to a full buffer, so far."""
+        ...
+
+    def ready(self, peers: int, timeout: float | None, /) -> Awaitable[None]:
+        """Waits until `peers` publishers know of it. Asked only where SUBSCRIBE_CONFIRMED is refused."""
         ...
 
 
@@ -422,6 +427,10 @@ class Backend(ABC):
     @abstractmethod
     def sleep(self, seconds: float) -> Awaitable[None]:
         """A pause that `drive` can run."""
+
+    def counters(self) -> Mapping[str, int]:
+        """What the backend counted on this connection since it was made: "received" (messages handed out), "acked"."""
+        return {}
 
     @abstractmethod
     def channel(self, name: str, wire: Wire) -> Channel: ...

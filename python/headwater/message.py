@@ -27,6 +27,7 @@ __all__ = [
     "Item",
     "Message",
     "Position",
+    "QueueStats",
     "Retention",
     "SourceStats",
     "StreamInfo",
@@ -175,6 +176,10 @@ class SourceStats:
     put_total: int | None = None
     acked_total: int | None = None
     paused: bool = False
+
+
+#: The same, by the name that fits a queue.
+QueueStats = SourceStats
 
 
 @dataclass(frozen=True, slots=True)

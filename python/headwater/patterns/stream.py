@@ -1,0 +1,319 @@
+"""Streams: an append-only log that any number of readers and groups read from any place, at their own pace."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from .. import abc
+from .._engine import Position
+from ..abc import Headers, Iterating, Ordering, ReadOptions, StreamOptions, Wire
+from ..capabilities import Feature
+from ..codec import BYTES, Codec, CodecName
+from ..errors import HeadwaterError, UsageError
+from ..message import Item, Message, Retention, StreamInfo
+from ..names import check_name
+from ..retry import Retry
+from .arguments import BYTES_LIKE, at_least, headers_of, is_plain, key_of, one_of, place_of, position_of, text_of, time_ns
+from .base import Named, ident, normal
+from .checkpoint import Checkpoint
+from .context import Context
+from .group import Group
+from .iterate import Reader
+
+T = TypeVar("T")
+
+__all__ = ["Stream"]
+
+
+
+class Stream(Named[T]):
+    """An append-only log of T. Made by `Connection.stream`.
+
+    ```python
+    orders = conn.stream("orders", Order)
+    position = await orders.append(Order(7, "tea"))
+    async for message in orders.read(start="earliest"):
+        print(message.position, message.value)
+    ```
+    """
+
+    pattern = "stream"
+
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        type: Any,
+        *,
+        retention: Retention | None = None,
+        partitions: int | None = None,
+        codec: CodecName | Codec | None = None,
+        needs: Iterable[Feature | str] = (),
+    ) -> None:
+        super().__init__(context, check_name(name), type, codec, needs)
+        if retention is not None:
+            context.refuse("stream", Feature.RETENTION)
+        self._options = StreamOptions(retention, at_least(partitions, 1, "partitions"))
+        self._raw: abc.Stream = context.backend.stream(name, self._wire)
+        self._codec = codec
+        self._counters = context.counters
+        # What appends a value without options, once it is declared: the backend's own function.
+        self._plain: Any = None
+
+    async def _declare(self) -> None:
+        self._note(self._options, await self._raw.declare(self._options))
+        self._plain = self._sender(self._raw.append_now if self._context.sync else self._raw.append)
+
+    @property
+    def codec(self) -> CodecName | Codec | None:
+        """The codec it was declared with; None: the connection's."""
+        return self._codec
+
+    @property
+    def raw(self) -> abc.Stream:
+        """The backend's stream, for groups."""
+        return self._raw
+
+    @property
+    def wire(self) -> Wire:
+        """How its values travel, for groups."""
+        return self._wire
+
+    async def made(self) -> None:
+        """Makes sure that it is there, for groups."""
+        await self._ready()
+
+    async def delete(self) -> None:
+        """Deletes the stream, its records and its groups. NotFoundError where there is none."""
+        self._context.check()
+        await self._raw.delete()
+        self._declared, self._plain = False, None
+
+    async def config(self) -> Mapping[str, Any]:
+        """The stored options: `retention`, `partitions`."""
+        await self._ready()
+        return normal(await self._raw.config())
+
+    def append(
+        self,
+        value: T,
+        *,
+        key: str | bytes | None = None,
+        id: str | None = None,
+        expect: Position | Literal["empty"] | None = None,
+        expect_key: Position | Literal["absent"] | None = None,
+        headers: Headers | None = None,
+        time: datetime | None = None,
+    ) -> Awaitable[Position]:
+        """Appends one record.
+
+        Args:
+            key: groups with `ordering="key"` and `read(key=)` go by it.
+            id: appended once in the window (10 minutes or 1M ids on `local:`): again, the first position comes back.
+            expect: append only if the last record is at this position, or the stream is "empty".
+            expect_key: append only if the key's last record is at this position, or "absent".
+            headers: str to str.
+            time: the event time, aware; default: the engine's clock.
+
+        Returns:
+            Where it stands, once it is as safe as `capabilities.acknowledged` says.
+
+        Raises:
+            ConflictError: `expect` or `expect_key` did not hold; nothing was appended.
+            EncodeError, TooLargeError, StorageFullError, UnsupportedError: nothing was appended.
+        """
+        plain = self._plain
+        if (
+            plain is not None and key is None and id is None and expect is None and expect_key is None and headers is None and time is None
+            and ident() == self._thread
+        ):  # fmt: skip
+            self._counters.appended += 1
+            try:
+                found: Awaitable[Position] = plain(value)
+                return found
+            except HeadwaterError:
+                raise
+            except Exception as error:
+                raise self._encoding_failed(value) or error from error.__cause__
+        if self._declared and ident() == self._thread:
+            sent: Awaitable[Position] = self._append(value, key, id, expect, expect_key, headers, time)
+            return sent
+        return self._append_later(value, key, id, expect, expect_key, headers, time)
+
+    async def _append_later(self, *arguments: Any) -> Position:
+        await self._ready()
+        position: Position = await self._append(*arguments)
+        return position
+
+    def _append(
+        self,
+        value: T,
+        key: str | bytes | None,
+        id: str | None,
+        expect: Position | Literal["empty"] | None,
+        expect_key: Position | Literal["absent"] | None,
+        headers: Headers | None,
+        time: datetime | None,
+    ) -> Any:
+        """With options, declared: an awaitable on an asynchronous connection, the position on a synchronous one."""
+        refuse = self._context.refuse
+        if id is not None:
+            refuse("stream", Feature.IDEMPOTENT_APPEND)
+            text_of(id, "id")
+        if expect is not None:
+            refuse("stream", Feature.EXPECT)
+            if expect != "empty" and not isinstance(expect, Position):
+                raise UsageError(f'expect is a Position or "empty", not {expect!r}')
+        if expect_key is not None:
+            refuse("stream", Feature.EXPECT_KEY)
+            if expect_key != "absent" and not isinstance(expect_key, Position):
+                raise UsageError(f'expect_key is a Position or "absent", not {expect_key!r}')
+            if key is None:
+                raise UsageError("expect_key asks about a key: give key= too")
+        if time is not None:
+            refuse("stream", Feature.SET_TIME)
+        if key is not None:
+            key_of(key)
+        when = None if time is None else time_ns(time)
+        content_type = BYTES if self._coding.any and isinstance(value, BYTES_LIKE) else None
+        send: Any = self._raw.append_now if self._context.sync else self._raw.append
+        self._counters.appended += 1
+        try:
+            return send(
+                value, key=key, id=id, expect=expect, expect_key=expect_key,
+                headers=None if headers is None else headers_of(headers), time_ns=when, content_type=content_type,
+            )  # fmt: skip
+        except HeadwaterError:
+            raise
+        except Exception as error:
+            raise self._encoding_failed(value) or error from error.__cause__
+
+    async def append_many(self, items: Iterable[T | Item[T]], *, atomic: bool = False) -> list[Position]:
+        """Appends a batch, in order.
+
+        Args:
+            items: values, or `Item`s with a key, id, headers or time of their own.
+            atomic: all or none, and readers see all at once.
+
+        Returns:
+            A position for each.
+
+        Raises:
+            BatchError: some failed; `.results` has a position or an exception for each. With `atomic` nothing was appended.
+        """
+        await self._ready()
+        if atomic:
+            self._context.refuse("stream", Feature.ATOMIC_BATCH)
+        values: list[Any] = items if isinstance(items, list) else list(items)
+        if not values:
+            return []
+        plain = is_plain(values, self._coding.any)
+        self._counters.appended += len(values)
+        try:
+            results = await self._raw.append_many(values if plain else [self._entry_of(value) for value in values], atomic)
+        except HeadwaterError:
+            raise
+        except Exception as error:
+            raise self._first_failure(values) or error from error.__cause__
+        return self._outcomes(values, results, "records")
+
+    def _entry_of(self, value: Any) -> tuple[Any, ...]:
+        key = id = headers = when = None
+        if isinstance(value, Item):
+            item: Item[Any] = value
+            if item.delay or item.priority or item.ttl is not None or item.unique is not None:
+                raise UsageError("delay, priority, ttl and unique are for queues, not for a stream's items")
+            if item.id is not None:
+                self._context.refuse("stream", Feature.IDEMPOTENT_APPEND)
+            if item.time is not None:
+                self._context.refuse("stream", Feature.SET_TIME)
+                when = time_ns(item.time)
+            value, key, id, headers = item.value, key_of(item.key), text_of(item.id, "id"), headers_of(item.headers)
+        content_type = BYTES if self._coding.any and isinstance(value, BYTES_LIKE) else None
+        return (value, key, id, headers, when, content_type)
+
+    def read(
+        self,
+        start: Literal["earliest", "latest"] | Position | datetime = "earliest",
+        after: Position | Checkpoint | None = None,
+        last: int | None = None,
+        stop: Position | datetime | None = None,
+        follow: bool = False,
+        key: str | bytes | None = None,
+        trimmed: Literal["raise", "skip"] = "raise",
+    ) -> Reader[T]:
+        """Reads [start, stop).
+
+        Args:
+            start: "earliest", "latest" (what is appended from now on), a position, or an aware time (event time).
+            after: go on behind a position or a checkpoint, instead of `start`.
+            last: begin so many records before the end, instead of `start`.
+            stop: a position or an aware time, itself not read.
+            follow: wait for new records; without, the end is the tail at the call.
+            key: the records with this key alone.
+            trimmed: what to do below the retention floor: TrimmedError, or go on with the first that is kept.
+        """
+        capabilities = self._context.capabilities
+        needs = [Feature.REPLAY]
+        if isinstance(start, datetime) or isinstance(stop, datetime):
+            needs.append(Feature.REPLAY_FROM_TIME)
+        if key is not None:
+            needs.append(Feature.READ_BY_KEY)
+        capabilities.require("stream", needs)
+        one_of(trimmed, ("raise", "skip"), "trimmed")
+        if (after is not None) + (last is not None) + (start != "earliest") > 1:
+            raise UsageError("give one of start, after and last")
+        options = ReadOptions(
+            start=place_of(start, "start"),
+            after=() if after is None else after.positions if isinstance(after, Checkpoint) else (position_of(after, "after"),),
+            last=at_least(last, 0, "last"),
+            stop=None if stop is None else time_ns(stop, "stop") if isinstance(stop, datetime) else position_of(stop, "stop"),
+            follow=follow,
+            key=key_of(key),
+            skip_trimmed=trimmed == "skip",
+        )
+
+        async def opener() -> Iterating[Message[Any]]:
+            await self._ready()
+            return await self._raw.reader(options)
+
+        reader: Reader[T] = Reader(self._context, self._name, opener)
+        reader._positions = self._raw.positions  # pyright: ignore[reportPrivateUsage] - one module's two classes
+        return reader
+
+    async def info(self) -> StreamInfo:
+        """Its ends, sizes and groups, now."""
+        await self._ready()
+        return await self._raw.info()
+
+    async def trim(self, before: Position) -> None:
+        """Removes the records below `before`. Groups that had not finished them go on behind."""
+        await self._ready()
+        self._context.refuse("stream", Feature.RETENTION)
+        await self._raw.trim(position_of(before, "before"))
+
+    def group(
+        self,
+        name: str,
+        *,
+        ordering: Ordering | None = None,
+        start: Literal["earliest", "latest"] | Position | datetime | None = None,
+        lease: float | timedelta | None = None,
+        retry: Retry | None = None,
+        max_hold: float | timedelta | None = None,
+        needs: Iterable[Feature | str] = (),
+    ) -> Group[T]:
+        """Declares a group: consumers that share this stream, with progress that outlives them. Does no I/O.
+
+        Args:
+            ordering: "key": one key's messages one at a time, in order; "total": one at a time; "none" (default).
+            start: where it begins when it is made: "earliest" (default), "latest", a position or an aware time.
+            lease: seconds for which a message belongs to a consumer that hangs; default 30.
+            retry: default `Retry()`.
+            max_hold: seconds after which a message in hand comes again, however alive its holder; infinity: never (default).
+        """
+        return Group(
+            self, self._context, name, ordering=ordering, start=start, lease=lease, retry=retry, max_hold=max_hold, needs=needs,
+        )  # fmt: skip
