@@ -293,19 +293,37 @@ class Queue(Source):
 
     @abstractmethod
     def put(
-        self, value: Any, /, *,
-        key: str | bytes | None = None, due_ns: int | None = None, priority: int = 0, ttl: float | None = None,
-        unique: str | None = None, on_duplicate: Literal["return", "raise"] = "return",
-        headers: Headers | None = None, time_ns: int | None = None, content_type: str | None = None,
+        self,
+        value: Any,
+        /,
+        *,
+        key: str | bytes | None = None,
+        due_ns: int | None = None,
+        priority: int = 0,
+        ttl: float | None = None,
+        unique: str | None = None,
+        on_duplicate: Literal["return", "raise"] = "return",
+        headers: Headers | None = None,
+        time_ns: int | None = None,
+        content_type: str | None = None,
     ) -> Awaitable[str]:
         """Stores one job and answers its id, once it is as safe as `Capabilities.acknowledged` says."""
 
     @abstractmethod
     def put_now(
-        self, value: Any, /, *,
-        key: str | bytes | None = None, due_ns: int | None = None, priority: int = 0, ttl: float | None = None,
-        unique: str | None = None, on_duplicate: Literal["return", "raise"] = "return",
-        headers: Headers | None = None, time_ns: int | None = None, content_type: str | None = None,
+        self,
+        value: Any,
+        /,
+        *,
+        key: str | bytes | None = None,
+        due_ns: int | None = None,
+        priority: int = 0,
+        ttl: float | None = None,
+        unique: str | None = None,
+        on_duplicate: Literal["return", "raise"] = "return",
+        headers: Headers | None = None,
+        time_ns: int | None = None,
+        content_type: str | None = None,
     ) -> str:
         """`put` for a synchronous connection."""
 
@@ -337,20 +355,34 @@ class Stream(ABC):
 
     @abstractmethod
     def append(
-        self, value: Any, /, *,
-        key: str | bytes | None = None, id: str | None = None,
-        expect: Position | Literal["empty"] | None = None, expect_key: Position | Literal["absent"] | None = None,
-        headers: Headers | None = None, time_ns: int | None = None, content_type: str | None = None,
+        self,
+        value: Any,
+        /,
+        *,
+        key: str | bytes | None = None,
+        id: str | None = None,
+        expect: Position | Literal["empty"] | None = None,
+        expect_key: Position | Literal["absent"] | None = None,
+        headers: Headers | None = None,
+        time_ns: int | None = None,
+        content_type: str | None = None,
     ) -> Awaitable[Position]:
         """Appends one record and answers its position, once it is as safe as `Capabilities.acknowledged` says. Positions rise
         and are never used twice."""
 
     @abstractmethod
     def append_now(
-        self, value: Any, /, *,
-        key: str | bytes | None = None, id: str | None = None,
-        expect: Position | Literal["empty"] | None = None, expect_key: Position | Literal["absent"] | None = None,
-        headers: Headers | None = None, time_ns: int | None = None, content_type: str | None = None,
+        self,
+        value: Any,
+        /,
+        *,
+        key: str | bytes | None = None,
+        id: str | None = None,
+        expect: Position | Literal["empty"] | None = None,
+        expect_key: Position | Literal["absent"] | None = None,
+        headers: Headers | None = None,
+        time_ns: int | None = None,
+        content_type: str | None = None,
     ) -> Position:
         """`append` for a synchronous connection."""
 

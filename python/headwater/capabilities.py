@@ -185,7 +185,9 @@ class Capabilities:
         if not table:
             raise UnsupportedError(
                 _refusal(f"{pattern}s", self.engine, table.supported),
-                engine=self.engine, how=table.supported.how, instead=table.supported.instead,
+                engine=self.engine,
+                how=table.supported.how,
+                instead=table.supported.instead,
             )
         for need in needs:
             try:
@@ -198,7 +200,10 @@ class Capabilities:
                     support = replace(support, instead=self._elsewhere(pattern, feature))
                 raise UnsupportedError(
                     _refusal(f"{feature} of a {pattern}", self.engine, support),
-                    feature=feature, engine=self.engine, how=support.how, instead=support.instead,
+                    feature=feature,
+                    engine=self.engine,
+                    how=support.how,
+                    instead=support.instead,
                 )
 
     def _elsewhere(self, pattern: str, feature: Feature) -> str:

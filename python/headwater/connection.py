@@ -166,9 +166,7 @@ class Connection:
     @overload
     def channel(self, name: str, *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[Any]: ...
     @overload
-    def channel(
-        self, name: str, type: TypeForm[T], *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()
-    ) -> Channel[T]: ...
+    def channel(self, name: str, type: TypeForm[T], *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[T]: ...
     def channel(self, name: str, type: Any = Any, *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[Any]:
         """Declares a channel, or a pattern to subscribe to (`*` one word, `**` last: one or more). Does no I/O.
 

@@ -129,12 +129,8 @@ class Connection:
     @overload
     def channel(self, name: str, *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[Any]: ...
     @overload
-    def channel(
-        self, name: str, type: TypeForm[T], *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()
-    ) -> Channel[T]: ...
-    def channel(
-        self, name: str, type: Any = Any, *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()
-    ) -> Channel[Any]:
+    def channel(self, name: str, type: TypeForm[T], *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[T]: ...
+    def channel(self, name: str, type: Any = Any, *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[Any]:
         return Channel(self._inner.channel(name, type, codec=codec, needs=needs))
 
     @overload
@@ -379,9 +375,7 @@ class Stream(_Named[T]):
         max_hold: float | timedelta | None = None,
         needs: Iterable[Feature | str] = (),
     ) -> Group[T]:
-        return Group(
-            self._inner.group(name, ordering=ordering, start=start, lease=lease, retry=retry, max_hold=max_hold, needs=needs)
-        )
+        return Group(self._inner.group(name, ordering=ordering, start=start, lease=lease, retry=retry, max_hold=max_hold, needs=needs))
 
 
 class Source(_Named[T]):

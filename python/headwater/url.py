@@ -1,9 +1,9 @@
 """The URL of an engine: its grammar, and a form of it without secrets.
 
-    memory:                                       memory:NAME                  memory:?as=kafka
-    local:PATH[?durability=interval&interval=0.1] (everything up to `?`, percent-decoded; ~ is expanded)
-    zmq+ipc:DIR  nng+ipc:DIR
-    scheme[+cluster|+sentinel][+tls]://[user[:password]@]host[:port][,host…]/[path]?tls_ca=&…
+memory:                                       memory:NAME                  memory:?as=kafka
+local:PATH[?durability=interval&interval=0.1] (everything up to `?`, percent-decoded; ~ is expanded)
+zmq+ipc:DIR  nng+ipc:DIR
+scheme[+cluster|+sentinel][+tls]://[user[:password]@]host[:port][,host…]/[path]?tls_ca=&…
 """
 
 from __future__ import annotations

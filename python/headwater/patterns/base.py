@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from .._engine import Decoding, Message
 from ..abc import Declared, Wire
 from ..capabilities import Feature
-from ..codec import BYTES, Codec, CodecName, CodecContext, Coding, coding_for
+from ..codec import BYTES, Codec, CodecContext, CodecName, Coding, coding_for
 from ..errors import BatchError, EncodeError, HeadwaterError
 from ..message import Item, Retention
 from ..retry import Retry

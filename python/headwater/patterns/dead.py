@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from .. import abc
 from .._engine import Decoding
@@ -140,7 +140,7 @@ class DeadReader(Generic[T]):
         """At most `max` more; none at the end."""
         if not self._letters and not self._ended:
             # Newest last, and taken from the end: a list has no cheap front.
-            self._letters = (await self._page(self._after, PAGE if max < PAGE else max))[::-1]
+            self._letters = (await self._page(self._after, PAGE))[::-1]
             if self._letters:
                 self._after = self._letters[0].id
             else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
+from functools import partial
 from typing import Any
 
 
@@ -27,10 +28,11 @@ class Started:
         while True:
             try:
                 sent = yield pending
-            except BaseException as error:  # noqa: BLE001 - handed to the coroutine, as `await` would
-                step: Callable[[], Any] = lambda error=error: self._coroutine.throw(error)  # noqa: E731
+            # Whatever is thrown in here goes to the coroutine, as `await` would hand it on.
+            except BaseException as error:
+                step = partial(self._coroutine.throw, error)
             else:
-                step = lambda sent=sent: self._coroutine.send(sent)  # noqa: E731
+                step = partial(self._coroutine.send, sent)
             try:
                 pending = step()
             except StopIteration as stop:

@@ -27,7 +27,6 @@ T = TypeVar("T")
 __all__ = ["Stream"]
 
 
-
 class Stream(Named[T]):
     """An append-only log of T. Made by `Connection.stream`.
 
