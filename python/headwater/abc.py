@@ -19,12 +19,11 @@ from ._engine import Decoding, Delivery, Message, Position
 
 if TYPE_CHECKING:
     from .capabilities import Capabilities
-    from .message import Info, QueueStats, Retention, SourceStats, StreamInfo
+    from .message import Info, Retention, SourceStats, StreamInfo
     from .retry import Retry
     from .url import Url
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 Headers = Mapping[str, str] | Sequence[tuple[str, bytes]]
 Ordering = Literal["none", "key", "total"]
@@ -130,28 +129,28 @@ class DeadEntry:
     history: Sequence[Mapping[str, Any]] = field(default=())
 
 
-class Iterating(Protocol[T_co]):
+class Iterating(Protocol[T]):
     """What readers, subscriptions and consumers offer. The native ones of `_engine` are such; a server's may be Python.
 
     A timeout or cancellation in `anext` loses nothing. After `stop` what is there already may still come; then it ends. They take
     weak references. Optional: `received` (messages handed out so far), and for consumers `in_hand` (handed out, not settled).
     """
 
-    def poll_many(self, max: int, /) -> list[T_co]:
+    def poll_many(self, max: int, /) -> list[T]:
         """What is there now, at most `max`; never sleeps."""
         ...
 
-    def anext(self, timeout: float | None = None) -> Awaitable[T_co | None]:
+    def anext(self, timeout: float | None = None) -> Awaitable[T | None]:
         """The next one. None: the time (seconds) is over, or it ended."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[T_co]: ...
+    def __aiter__(self) -> AsyncIterator[T]: ...
 
-    def next(self, timeout: float | None = None) -> T_co | None:
+    def next(self, timeout: float | None = None) -> T | None:
         """`anext` for a synchronous connection: blocks."""
         ...
 
-    def __iter__(self) -> Iterator[T_co]: ...
+    def __iter__(self) -> Iterator[T]: ...
 
     @property
     def ended(self) -> bool: ...
@@ -165,7 +164,7 @@ class Iterating(Protocol[T_co]):
         ...
 
 
-class Subscribing(Iterating[T_co], Protocol[T_co]):
+class Subscribing(Iterating[T], Protocol[T]):
     @property
     def dropped(self) -> int:
         """Messages lost to a full buffer, so far."""
@@ -245,7 +244,7 @@ class Source(ABC):
         """Gives them back at once, no attempt counted. A lost lease is no error here."""
 
     @abstractmethod
-    async def stats(self) -> SourceStats | QueueStats: ...
+    async def stats(self) -> SourceStats: ...
 
     @abstractmethod
     async def lag(self) -> int | None:

@@ -173,7 +173,7 @@ class Capabilities:
 
     def but(self, changes: Mapping[str, Mapping[Feature, Support]] | None = None, **fields: Any) -> Capabilities:
         """These capabilities as a probe corrected them: single features by pattern (`changes`), and whole fields."""
-        patterns = {
+        patterns: dict[str, Any] = {
             name: PatternSupport(self.pattern(name).supported, MappingProxyType({**self.pattern(name).features, **features}))
             for name, features in (changes or {}).items()
         }

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, Protocol, get_args, get_origin, runtime_checkable
+from typing import Any, Literal, Protocol, cast, get_args, get_origin, runtime_checkable
 
 import msgspec
 
@@ -86,11 +86,11 @@ class Coding:
     def encoded(self, value: Any, name: str) -> bytes:
         """`value` as bytes; EncodeError."""
         if isinstance(value, (bytes, bytearray, memoryview)) and (self.any or self.encode is None):
-            return bytes(value)
-        try:
-            return self.encode(value)  # type: ignore[misc] - None raises TypeError, which is what it deserves
-        except Exception as error:
-            raise self.encoding_failed(value, name) or error from error.__cause__
+            return bytes(cast("Any", value))
+        failed = self.encoding_failed(value, name)
+        if failed is not None or self.encode is None:
+            raise failed or EncodeError(f"{name} carries bytes")
+        return self.encode(value)
 
     def content_type_of(self, value: Any) -> str:
         return BYTES if self.any and isinstance(value, (bytes, bytearray, memoryview)) else self.content_type
@@ -141,8 +141,8 @@ def _named(codec: str, type: Any) -> Coding:
     if type is bytes:
         return Coding(bytes, BYTES, None, None, lambda data, _: data)
     if type is str:
-        decode = bytes.decode
-        return Coding(str, TEXT, str.encode, decode, lambda data, content_type: _other(str, decode, data, content_type))
+        text: Callable[[bytes], Any] = bytes.decode
+        return Coding(str, TEXT, str.encode, text, lambda data, content_type: _other(str, text, data, content_type))
     anything = type is Any or type is object
     if codec == "raw":
         if not anything:
@@ -177,8 +177,9 @@ def _encoder(form: str, type: Any) -> Callable[[Any], bytes]:
             return to_json
         pack = msgspec.msgpack.Encoder().encode
         return lambda value: pack(adapter.dump_python(value, mode="json"))
-    module = msgspec.json if form == "json" else msgspec.msgpack
-    return module.Encoder(enc_hook=_plain).encode
+    encoder: Any = msgspec.json.Encoder(enc_hook=_plain) if form == "json" else msgspec.msgpack.Encoder(enc_hook=_plain)
+    encode: Callable[[Any], bytes] = encoder.encode
+    return encode
 
 
 def _plain(value: Any) -> Any:
@@ -197,14 +198,15 @@ def _decoder(form: str, type: Any) -> Callable[[bytes], Any]:
             return validate
         unpack = msgspec.msgpack.Decoder().decode
         return lambda data: adapter.validate_python(unpack(data))
-    module = msgspec.json if form == "json" else msgspec.msgpack
+    kind = Any if type is object else type
     try:
-        decoder = module.Decoder(Any if type is object else type)
+        decoder: Any = msgspec.json.Decoder(kind) if form == "json" else msgspec.msgpack.Decoder(kind)
     except (TypeError, NameError) as error:
         raise UsageError(f"{_type_name(type)} is no type of a message: {error}") from error
     if isinstance(msgspec.inspect.type_info(decoder.type), msgspec.inspect.CustomType):
         raise UsageError(f"{_type_name(type)} is no type of a message: msgspec cannot build it; use a Struct, dataclass, TypedDict or a Codec")
-    return decoder.decode
+    decode: Callable[[bytes], Any] = decoder.decode
+    return decode
 
 
 @lru_cache(maxsize=512)

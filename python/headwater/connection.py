@@ -106,7 +106,7 @@ class Connecting:
 
     def __init__(self, backend: Backend, codec: CodecName | Codec) -> None:
         self._backend = backend
-        self._codec = codec
+        self._codec: CodecName | Codec = codec
         self._connection: Connection | None = None
 
     def __repr__(self) -> str:

@@ -343,6 +343,6 @@ class BatchError(HeadwaterError, ExceptionGroup[Exception]):
     def __init__(self, message: str, results: Sequence[Any]) -> None:
         super().__init__(message)
 
-    def derive(self, excs: Sequence[Exception], /) -> BatchError:
+    def derive(self, excs: Sequence[Any], /) -> Any:
         """A BatchError of some of the exceptions, as `except*` and `split` need it; `results` are these exceptions."""
         return BatchError(self.message, list(excs))

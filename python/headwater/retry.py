@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, cast
 
 from .errors import UsageError
 
@@ -36,10 +37,10 @@ class Retry:
             if isinstance(value, timedelta):
                 object.__setattr__(self, name, value.total_seconds())
         for name in ("on", "give_up_on"):
-            value = getattr(self, name)
-            kinds = tuple(value) if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+            given: Any = getattr(self, name)
+            kinds = tuple(cast("list[Any]", given)) if isinstance(given, (tuple, list, set, frozenset)) else (given,)
             if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
-                raise UsageError(f"Retry.{name} takes exception classes, not {value!r}")
+                raise UsageError(f"Retry.{name} takes exception classes, not {given!r}")
             object.__setattr__(self, name, kinds)
         if self.max_attempts is not None and self.max_attempts < 1:
             raise UsageError(f"Retry.max_attempts counts the first attempt, so it is at least 1, not {self.max_attempts!r}")

@@ -5,12 +5,15 @@ of the asynchronous API and drives its coroutines to the end on the calling thre
 never suspend, so there is no event loop. A connection may be used from any thread. A test holds every signature equal.
 """
 
+# The two faces of one package: this module sees what the asynchronous classes keep from others.
+# pyright: reportPrivateUsage=none
+
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
 from . import connection as _connection
 from ._engine import Delivery as _Delivery
@@ -20,6 +23,7 @@ from .capabilities import Capabilities, Feature
 from .codec import Codec, CodecName
 from .errors import HeadwaterError
 from .message import DeadLetter, Health, Info, Item, Retention, SourceStats, StreamInfo
+from .patterns import base as _base
 from .patterns import channel as _channel
 from .patterns import dead as _dead
 from .patterns import group as _group
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 M = TypeVar("M")
+R = TypeVar("R")
 T_co = TypeVar("T_co", covariant=True)
 
 __all__ = [
@@ -248,30 +253,30 @@ class Connection:
 class _Named(Generic[T]):
     """What all declared names have."""
 
-    _inner: Any
-    _drive: Callable[[Coroutine[Any, Any, Any]], Any]
+    _named: _base.Named[T]
 
     def __repr__(self) -> str:
-        return repr(self._inner)
+        return repr(self._named)
+
+    def _drive(self, coroutine: Coroutine[Any, Any, R]) -> R:
+        return self._named._context.backend.drive(coroutine)
 
     @property
     def name(self) -> str:
-        found: str = self._inner.name
-        return found
+        return self._named.name
 
     @property
     def type(self) -> Any:
-        return self._inner.type
+        return self._named.type
 
     def declare(self) -> None:
-        self._drive(self._inner.declare())
+        self._drive(self._named.declare())
 
     def delete(self) -> None:
-        self._drive(self._inner.delete())
+        self._drive(self._named.delete())
 
     def config(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._drive(self._inner.config())
-        return found
+        return self._drive(self._named.config())
 
 
 class Channel(_Named[T]):
@@ -280,8 +285,7 @@ class Channel(_Named[T]):
     _inner: _channel.Channel[T]
 
     def __init__(self, inner: _channel.Channel[T]) -> None:
-        self._inner = inner
-        self._drive = inner._context.backend.drive
+        self._named = self._inner = inner
 
     def publish(self, value: T, *, key: str | bytes | None = None, headers: Headers | None = None) -> int | None:
         inner = self._inner
@@ -312,8 +316,7 @@ class Stream(_Named[T]):
     _inner: _stream.Stream[T]
 
     def __init__(self, inner: _stream.Stream[T]) -> None:
-        self._inner = inner
-        self._drive = inner._context.backend.drive
+        self._named = self._inner = inner
 
     def append(
         self,
@@ -387,12 +390,15 @@ class Source(_Named[T]):
         return Consumer(self._inner.consume(prefetch, idle, on_decode_error))
 
     def take(self, max: int = 100, wait: float = 1.0, on_decode_error: OnDecodeError = "dead") -> list[Delivery[T]]:
-        return self._drive(self._inner.take(max, wait, on_decode_error))
+        taken: Any = self._drive(self._inner.take(max, wait, on_decode_error))
+        found: list[Delivery[T]] = taken
+        return found
 
     def ack_many(self, messages: Iterable[Delivery[T]]) -> list[Delivery[T]]:
         # At run time a delivery of either API is one class.
         batch: Any = messages
-        lost: Any = self._drive(self._inner.ack_many(batch))
+        found: Any = self._drive(self._inner.ack_many(batch))
+        lost: list[Delivery[T]] = found
         return lost
 
     @overload
@@ -450,11 +456,8 @@ class Source(_Named[T]):
 class Queue(Source[T]):
     """Work of type T, without async. See `headwater.Queue`."""
 
-    _inner: _queue.Queue[T]
-
     def __init__(self, inner: _queue.Queue[T]) -> None:
-        self._inner = inner
-        self._drive = inner._context.backend.drive
+        self._named = self._inner = self._queue = inner
 
     def put(
         self,
@@ -469,7 +472,7 @@ class Queue(Source[T]):
         headers: Headers | None = None,
         time: datetime | None = None,
     ) -> str:
-        inner = self._inner
+        inner = self._queue
         plain = inner._plain
         job: str
         if (
@@ -490,33 +493,30 @@ class Queue(Source[T]):
         return job
 
     def put_many(self, items: Iterable[T | Item[T]], *, atomic: bool = False) -> list[str]:
-        return self._drive(self._inner.put_many(items, atomic=atomic))
+        return self._drive(self._queue.put_many(items, atomic=atomic))
 
     def cancel(self, job_id: str) -> bool:
-        return self._drive(self._inner.cancel(job_id))
+        return self._drive(self._queue.cancel(job_id))
 
     def purge(self) -> int:
-        return self._drive(self._inner.purge())
+        return self._drive(self._queue.purge())
 
 
 class Group(Source[T]):
     """Consumers of one name that share a stream, without async. See `headwater.Group`."""
 
-    _inner: _group.Group[T]
-
     def __init__(self, inner: _group.Group[T]) -> None:
-        self._inner = inner
-        self._drive = inner._context.backend.drive
+        self._named = self._inner = self._group = inner
 
     @property
     def stream(self) -> Stream[T]:
-        return Stream(self._inner.stream)
+        return Stream(self._group.stream)
 
     def lag(self) -> int | None:
-        return self._drive(self._inner.lag())
+        return self._drive(self._group.lag())
 
     def seek(self, to: Literal["earliest", "latest"] | Position | datetime) -> None:
-        self._drive(self._inner.seek(to))
+        self._drive(self._group.seek(to))
 
 
 class DeadLetters(Generic[T]):
@@ -684,7 +684,7 @@ def _document() -> None:
         (Consumer, _iterate.Consumer),
     ]
     for ours, theirs in pairs:
-        for name, value in vars(ours).items():
+        for name, value in cast("dict[str, Any]", vars(ours)).items():
             if not name.startswith("_") and value.__doc__ is None:
                 value.__doc__ = getattr(theirs, name).__doc__
 

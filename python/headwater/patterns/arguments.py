@@ -6,7 +6,7 @@ import math
 import time as clock
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .._engine import Position
 from ..abc import Headers
@@ -79,13 +79,16 @@ def headers_of(headers: Headers | None) -> Headers | None:
     if not isinstance(headers, (Mapping, Sequence)) or isinstance(headers, (str, bytes)):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise UsageError(f"headers are a mapping of str to str, or pairs of str and bytes, not {type(headers).__name__}")
     for pair in pairs:
-        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and isinstance(pair[1], kind)):
+        two = cast("Any", pair) if isinstance(pair, tuple) else ()
+        if len(two) != 2 or not isinstance(two[0], str) or not isinstance(two[1], kind):
             raise UsageError("headers are a mapping of str to str, or a sequence of pairs of str and bytes")
     return headers or None
 
 
-def at_least(value: int | None, low: int, what: str) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+def at_least(value: float | None, low: int, what: str) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise UsageError(f"{what} is a whole number, at least {low}, not {value!r}")
     return value
 
@@ -110,11 +113,8 @@ def position_of(value: Any, what: str) -> Position:
     return value
 
 
-def is_plain(values: list[Any], any: bool) -> bool:
+def is_plain(values: list[Any], anything: bool) -> bool:
     """Whether a batch can go as it is: no Item, no tuple (which backends take for an entry with options), and where values of any
     type may come, no bytes. Looks at each type once."""
-    special = (Item, tuple, *BYTES_LIKE) if any else (Item, tuple)
-    for kind in set(map(type, values)):
-        if issubclass(kind, special):
-            return False
-    return True
+    special = (Item, tuple, *BYTES_LIKE) if anything else (Item, tuple)
+    return not any(issubclass(kind, special) for kind in set(map(type, values)))

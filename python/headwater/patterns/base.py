@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from threading import get_ident
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from .._engine import Decoding, Message
 from ..abc import Declared, Wire
@@ -72,6 +72,14 @@ class Named(Generic[T]):
             await self._declare()
             self._declared = True
 
+    async def delete(self) -> None:
+        """Deletes it with all that is in it. NotFoundError where there is none."""
+        raise NotImplementedError
+
+    async def config(self) -> Mapping[str, Any]:
+        """The stored options, by the names of the declaration's arguments."""
+        raise NotImplementedError
+
     async def _ready(self) -> None:
         """The start of every awaited operation."""
         self._context.check()
@@ -112,7 +120,7 @@ class Named(Generic[T]):
 
     def _first_failure(self, values: list[Any]) -> Exception | None:
         for value in values:
-            failed = self._encoding_failed(value.value if isinstance(value, Item) else value)
+            failed = self._encoding_failed(cast("Any", value).value if isinstance(value, Item) else value)
             if failed is not None:
                 return failed
         return None
@@ -155,11 +163,8 @@ def wire_of(coding: Coding, name: str, context: Context) -> Wire:
 def normal(options: Mapping[str, Any]) -> dict[str, Any]:
     """Stored options as the API's types."""
     found = dict(options)
-    if isinstance(found.get("retry"), Mapping):
-        found["retry"] = Retry(**found["retry"])
-    retention = found.get("retention")
-    if isinstance(retention, Mapping):
-        found["retention"] = Retention(**retention)
-    elif isinstance(retention, (tuple, list)):
-        found["retention"] = Retention(*retention)
+    for name, kind in (("retry", Retry), ("retention", Retention)):
+        stored = found.get(name)
+        if isinstance(stored, Mapping):
+            found[name] = kind(**cast("Mapping[str, Any]", stored))
     return found

@@ -76,7 +76,7 @@ class Context:
 
     def __init__(self, backend: Backend, codec: CodecName | Codec, root: Context | None = None) -> None:
         self.backend = backend
-        self.codec = codec
+        self.codec: CodecName | Codec = codec
         self.sync = backend.settings.sync
         self._root = root or self
         self.pid = os.getpid()
@@ -170,10 +170,10 @@ def alive(owner: Any) -> bool:
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The running event loop; None outside one, and where nobody has imported asyncio."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    module = sys.modules.get("asyncio")
+    if module is None:
         return None
-    loop: asyncio.AbstractEventLoop | None = asyncio._get_running_loop()
+    loop: asyncio.AbstractEventLoop | None = module._get_running_loop()
     return loop
 
 

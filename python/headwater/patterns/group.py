@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypeVar
 
-from .. import abc
 from .._engine import Position
 from ..abc import GroupOptions, Ordering
 from ..capabilities import Feature
@@ -34,7 +33,6 @@ class Group(Source[T]):
     """
 
     pattern = "group"
-    _raw: abc.Group
 
     def __init__(
         self,
@@ -62,7 +60,7 @@ class Group(Source[T]):
         )
         # Its messages bear the stream's name, and are decoded as the stream's.
         self._wire = stream.wire
-        self._raw = stream.raw.group(name)
+        self._raw = self._group = stream.raw.group(name)
 
     @property
     def stream(self) -> Stream[T]:
@@ -75,7 +73,7 @@ class Group(Source[T]):
 
     async def _declare(self) -> None:
         await self._stream.made()
-        self._note(self._options, await self._raw.declare(self._options))
+        self._note(self._options, await self._group.declare(self._options))
 
     async def lag(self) -> int | None:
         """Records appended that this group has not finished; None where the engine can't know."""

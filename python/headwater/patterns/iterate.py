@@ -160,8 +160,9 @@ class Iterator(Generic[M]):
                 self._opening = started
                 return self
         if self._idle is None and self._opening is None:
-            native: AsyncIterator[M] = self._native.__aiter__()
-            return native
+            native: Any = self._native
+            iterator: AsyncIterator[M] = native.__aiter__()
+            return iterator
         return self
 
     async def __anext__(self) -> M:

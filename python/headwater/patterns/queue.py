@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from .. import abc
 from ..abc import Headers, Ordering, QueueOptions
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
@@ -37,7 +36,6 @@ class Queue(Source[T]):
     """
 
     pattern = "queue"
-    _raw: abc.Queue
 
     def __init__(
         self,
@@ -61,7 +59,7 @@ class Queue(Source[T]):
         if max_length is not None:
             context.refuse("queue", Feature.MAX_LENGTH)
             if max_length != math.inf:
-                at_least(max_length, 1, "max_length")  # type: ignore[arg-type] - refuses what is no whole number
+                at_least(max_length, 1, "max_length")
         self._origin = name
         self._options = QueueOptions(
             ordering,
@@ -71,14 +69,14 @@ class Queue(Source[T]):
             None if unique_for is None else seconds(unique_for, "unique_for", infinite=True),
             max_length,
         )
-        self._raw = context.backend.queue(name, self._wire)
+        self._raw = self._jobs = context.backend.queue(name, self._wire)
         self._counters = context.counters
         # What puts a value without options, once it is declared: the backend's own function.
         self._plain: Any = None
 
     async def _declare(self) -> None:
-        self._note(self._options, await self._raw.declare(self._options))
-        self._plain = self._sender(self._raw.put_now if self._context.sync else self._raw.put)
+        self._note(self._options, await self._jobs.declare(self._options))
+        self._plain = self._sender(self._jobs.put_now if self._context.sync else self._jobs.put)
 
     async def delete(self) -> None:
         """Deletes the queue with all that is in it. NotFoundError where there is none."""
@@ -156,7 +154,7 @@ class Queue(Source[T]):
         one_of(on_duplicate, ("return", "raise"), "on_duplicate")
         due, priority, ttl, when = self._times(delay, priority, ttl, unique, time)
         content_type = BYTES if self._coding.any and isinstance(value, BYTES_LIKE) else None
-        send: Any = self._raw.put_now if self._context.sync else self._raw.put
+        send: Any = self._jobs.put_now if self._context.sync else self._jobs.put
         self._counters.put += 1
         try:
             return send(
@@ -210,18 +208,18 @@ class Queue(Source[T]):
         self._counters.put += len(values)
         plain = is_plain(values, self._coding.any)
         try:
-            results = await self._raw.put_many(values if plain else [self._entry_of(value) for value in values], atomic)
+            results = await self._jobs.put_many(values if plain else [self._entry_of(value) for value in values], atomic)
         except HeadwaterError:
             raise
         except Exception as error:
             raise self._first_failure(values) or error from error.__cause__
         return self._outcomes(values, results, "jobs")
 
-    def _entry_of(self, value: Any) -> tuple[Any, ...]:
+    def _entry_of(self, value: Any) -> Any:
         key = headers = when = due = ttl = unique = None
         priority = 0
         if isinstance(value, Item):
-            item: Item[Any] = value
+            item: Item[Any] = value  # pyright: ignore[reportUnknownVariableType] - of any T, which is all that is wanted
             if item.id is not None:
                 raise UsageError("id is for a stream's items; a queue's have `unique`")
             due, priority, ttl, when = self._times(item.delay, item.priority, item.ttl, item.unique, item.time)
@@ -240,9 +238,9 @@ class Queue(Source[T]):
         """
         await self._ready()
         self._context.refuse("queue", Feature.CANCEL)
-        return await self._raw.cancel(job_id)
+        return await self._jobs.cancel(job_id)
 
     async def purge(self) -> int:
         """Forgets every job that is not in a consumer's hands (dead letters stay); answers how many."""
         await self._ready()
-        return await self._raw.purge()
+        return await self._jobs.purge()

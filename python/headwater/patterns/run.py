@@ -179,7 +179,7 @@ class Runner(Running):
                 keys = {message.raw_key for message in batch if message.raw_key is not None}
                 async with self._freed:
                     # The order of keys comes before concurrency: a batch waits until none of its keys is in another handler.
-                    await self._freed.wait_for(lambda keys=keys: not keys & self._busy)
+                    await self._freed.wait_for(functools.partial(self._busy.isdisjoint, keys))
                     self._busy |= keys
             try:
                 await self._handle_batch(batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any
 
@@ -94,7 +95,7 @@ class ThreadRunner(Runner):
                 batch: Work = [first, *(self._native.poll_many(size - 1) if size > 1 else ())]
                 keys: set[bytes] = {message.raw_key for message in batch if message.raw_key is not None}
                 with self._state:
-                    self._state.wait_for(lambda keys=keys: not keys & self._keys_in_hand)
+                    self._state.wait_for(functools.partial(self._keys_in_hand.isdisjoint, keys))
                     self._keys_in_hand |= keys
             try:
                 self._batch_of(batch)

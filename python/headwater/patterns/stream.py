@@ -56,7 +56,7 @@ class Stream(Named[T]):
             context.refuse("stream", Feature.RETENTION)
         self._options = StreamOptions(retention, at_least(partitions, 1, "partitions"))
         self._raw: abc.Stream = context.backend.stream(name, self._wire)
-        self._codec = codec
+        self._codec: CodecName | Codec | None = codec
         self._counters = context.counters
         # What appends a value without options, once it is declared: the backend's own function.
         self._plain: Any = None
@@ -163,12 +163,12 @@ class Stream(Named[T]):
             text_of(id, "id")
         if expect is not None:
             refuse("stream", Feature.EXPECT)
-            if expect != "empty" and not isinstance(expect, Position):
-                raise UsageError(f'expect is a Position or "empty", not {expect!r}')
+            if expect != "empty":
+                position_of(expect, "expect")
         if expect_key is not None:
             refuse("stream", Feature.EXPECT_KEY)
-            if expect_key != "absent" and not isinstance(expect_key, Position):
-                raise UsageError(f'expect_key is a Position or "absent", not {expect_key!r}')
+            if expect_key != "absent":
+                position_of(expect_key, "expect_key")
             if key is None:
                 raise UsageError("expect_key asks about a key: give key= too")
         if time is not None:
@@ -218,10 +218,10 @@ class Stream(Named[T]):
             raise self._first_failure(values) or error from error.__cause__
         return self._outcomes(values, results, "records")
 
-    def _entry_of(self, value: Any) -> tuple[Any, ...]:
+    def _entry_of(self, value: Any) -> Any:
         key = id = headers = when = None
         if isinstance(value, Item):
-            item: Item[Any] = value
+            item: Item[Any] = value  # pyright: ignore[reportUnknownVariableType] - of any T, which is all that is wanted
             if item.delay or item.priority or item.ttl is not None or item.unique is not None:
                 raise UsageError("delay, priority, ttl and unique are for queues, not for a stream's items")
             if item.id is not None:
