@@ -1,6 +1,19 @@
 //! `headwater._engine`: the engine as Python sees it. One thin file a type; no logic.
 
+mod ready;
+
 use pyo3::prelude::*;
 
 #[pymodule]
-mod _engine {}
+mod _engine {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use crate::ready::drive;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("Ready", crate::ready::ready_type(module.py())?)?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
