@@ -1,5 +1,11 @@
 //! `headwater._engine`: the engine as Python sees it. One thin file a type; no logic.
 
+mod calls;
+mod decoding;
+mod errors;
+mod headers;
+mod message;
+mod position;
 mod ready;
 
 use pyo3::prelude::*;
@@ -8,6 +14,12 @@ use pyo3::prelude::*;
 mod _engine {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::decoding::Decoding;
+    #[pymodule_export]
+    use crate::message::Message;
+    #[pymodule_export]
+    use crate::position::Position;
     #[pymodule_export]
     use crate::ready::drive;
 
