@@ -1,0 +1,68 @@
+//! What all objects of one connection share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_log::options::Durability;
+use headwater_log::{Engine, Error};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::errors::to_py;
+
+/// One opened directory, and how long its operations may wait.
+pub struct Hub {
+    pub engine: Engine,
+    pub op_timeout: Duration,
+    /// Acknowledged after fsync: an append has to wait for one.
+    pub always: bool,
+}
+
+pub type Link = Arc<Hub>;
+
+impl Hub {
+    pub fn new(engine: Engine, op_timeout: f64) -> Link {
+        let always = engine.durability() == Durability::Always;
+        Arc::new(Self { engine, op_timeout: seconds(op_timeout), always })
+    }
+
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.op_timeout
+    }
+}
+
+/// A duration from Python; what is too long for one is a year.
+pub fn seconds(value: f64) -> Duration {
+    const YEAR: f64 = 31_536_000.0;
+    Duration::from_secs_f64(if value >= 0.0 { value.min(YEAR) } else { 0.0 })
+}
+
+/// Runs `work` with the GIL released, and maps its error.
+pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
+    py.detach(work).map_err(|e| to_py(py, e, ""))
+}
+
+/// The same where positions in errors belong to a stream.
+pub fn detached_in<T: Send>(py: Python<'_>, stream: &Py<PyString>, work: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
+    py.detach(work).map_err(|e| to_py(py, e, stream.to_str(py).unwrap_or_default()))
+}
+
+/// Something that has to wait, for a thread to call: what an operation in an event loop hands to its waiter.
+#[pyclass(frozen, module = "headwater._engine")]
+pub struct Later {
+    #[allow(clippy::type_complexity)] // a boxed closure has no shorter name
+    work: Box<dyn Fn(Python<'_>) -> PyResult<Py<PyAny>> + Send + Sync>,
+}
+
+impl Later {
+    pub fn new(work: impl Fn(Python<'_>) -> PyResult<Py<PyAny>> + Send + Sync + 'static) -> Self {
+        Self { work: Box::new(work) }
+    }
+}
+
+#[pymethods]
+impl Later {
+    fn __call__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        (self.work)(py)
+    }
+}
