@@ -715,6 +715,11 @@ impl Reader {
         self.ended
     }
 
+    /// Where it looks next: at the beginning, its start.
+    pub fn next_seq(&self) -> u64 {
+        self.cursor.next_seq()
+    }
+
     /// The last record that was looked at.
     pub fn position(&self) -> Option<u64> {
         self.last

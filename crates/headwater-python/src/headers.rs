@@ -85,7 +85,7 @@ pub fn plain(content: &ContentType, out: &mut Vec<u8>) {
     }
 }
 
-fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(&(name.len() as u16).to_le_bytes());
     out.extend_from_slice(&(value.len() as u32).to_le_bytes());
     out.extend_from_slice(name);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use pyo3::pyclass::boolean_struct::True;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 
@@ -11,12 +12,12 @@ use crate::ready::{ready, ready_none};
 /// Signals are delivered to Python between two sleeps of at most this.
 const SLICE: Duration = Duration::from_millis(300);
 
-pub trait Pull {
+pub trait Pull: PyClass<Frozen = True> + Sync {
     fn hub(&self) -> &Hub;
     fn waiting(&self) -> Option<&Py<PyAny>>;
     /// The next one, if there is one now; never sleeps.
-    fn look<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>>;
-    fn look_many<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Bound<'py, PyAny>>>;
+    fn look<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>>;
+    fn look_many<'py>(slf: &Bound<'py, Self>, max: usize) -> PyResult<Vec<Bound<'py, PyAny>>>;
     fn ask(&self);
     fn due_ns(&self) -> Option<i64> {
         None
@@ -25,16 +26,17 @@ pub trait Pull {
 }
 
 /// Blocks until there is something (None: the time is over, or it ended).
-pub fn next<'py, P: Pull>(pull: &P, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    if let Some(found) = pull.look(py)? {
+pub fn next<'py, P: Pull>(slf: &Bound<'py, P>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some(found) = P::look(slf)? {
         return Ok(Some(found));
     }
+    let (py, pull) = (slf.py(), slf.get());
     let deadline = timeout.map(|t| Instant::now() + seconds(t));
     loop {
         let engine = &pull.hub().engine;
         let seen = engine.bell();
         pull.ask();
-        if let Some(found) = pull.look(py)? {
+        if let Some(found) = P::look(slf)? {
             return Ok(Some(found));
         }
         if pull.over() || deadline.is_some_and(|d| d <= Instant::now()) {
@@ -58,9 +60,9 @@ fn waiter<P: Pull>(pull: &P) -> PyResult<&Py<PyAny>> {
 }
 
 /// An awaitable of the next one, or of None.
-pub fn anext<'py, P: Pull + PyClass>(slf: &Bound<'py, P>, pull: &P, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-    let py = slf.py();
-    if let Some(found) = pull.look(py)? {
+pub fn anext<'py, P: Pull>(slf: &Bound<'py, P>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, pull) = (slf.py(), slf.get());
+    if let Some(found) = P::look(slf)? {
         return ready(py, found);
     }
     if pull.over() || timeout.is_some_and(|t| t <= 0.0) {
@@ -70,9 +72,9 @@ pub fn anext<'py, P: Pull + PyClass>(slf: &Bound<'py, P>, pull: &P, timeout: Opt
 }
 
 /// `__anext__`.
-pub fn step<'py, P: Pull + PyClass>(slf: &Bound<'py, P>, pull: &P) -> PyResult<Bound<'py, PyAny>> {
-    let py = slf.py();
-    if let Some(found) = pull.look(py)? {
+pub fn step<'py, P: Pull>(slf: &Bound<'py, P>) -> PyResult<Bound<'py, PyAny>> {
+    let (py, pull) = (slf.py(), slf.get());
+    if let Some(found) = P::look(slf)? {
         return ready(py, found);
     }
     if pull.over() {
@@ -89,13 +91,13 @@ macro_rules! iterating {
             $($own)*
 
             #[pyo3(signature = ())]
-            fn poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-                $crate::iterating::Pull::look(self, py)
+            fn poll<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                $crate::iterating::Pull::look(slf)
             }
 
             #[pyo3(signature = (max, /))]
-            fn poll_many<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Bound<'py, pyo3::types::PyList>> {
-                pyo3::types::PyList::new(py, $crate::iterating::Pull::look_many(self, py, max)?)
+            fn poll_many<'py>(slf: &Bound<'py, Self>, max: usize) -> PyResult<Bound<'py, pyo3::types::PyList>> {
+                pyo3::types::PyList::new(slf.py(), $crate::iterating::Pull::look_many(slf, max)?)
             }
 
             fn arm(&self) {
@@ -117,33 +119,33 @@ macro_rules! iterating {
             }
 
             #[pyo3(signature = (timeout=None))]
-            fn next<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
-                $crate::iterating::next(self, py, timeout)
+            fn next<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                $crate::iterating::next(slf, timeout)
             }
 
             #[pyo3(signature = (max=1000, wait=0.0))]
-            fn next_many<'py>(&self, py: Python<'py>, max: usize, wait: f64) -> PyResult<Bound<'py, pyo3::types::PyList>> {
-                let mut found = $crate::iterating::Pull::look_many(self, py, max)?;
+            fn next_many<'py>(slf: &Bound<'py, Self>, max: usize, wait: f64) -> PyResult<Bound<'py, pyo3::types::PyList>> {
+                let mut found = $crate::iterating::Pull::look_many(slf, max)?;
                 if found.is_empty() && wait > 0.0 && max > 0 {
-                    if let Some(first) = $crate::iterating::next(self, py, Some(wait))? {
+                    if let Some(first) = $crate::iterating::next(slf, Some(wait))? {
                         found.push(first);
-                        found.extend($crate::iterating::Pull::look_many(self, py, max - 1)?);
+                        found.extend($crate::iterating::Pull::look_many(slf, max - 1)?);
                     }
                 }
-                pyo3::types::PyList::new(py, found)
+                pyo3::types::PyList::new(slf.py(), found)
             }
 
             #[pyo3(signature = (timeout=None))]
             fn anext<'py>(slf: &Bound<'py, Self>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
-                $crate::iterating::anext(slf, slf.get(), timeout)
+                $crate::iterating::anext(slf, timeout)
             }
 
             fn __iter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
                 slf.clone()
             }
 
-            fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-                $crate::iterating::next(self, py, None)
+            fn __next__<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+                $crate::iterating::next(slf, None)
             }
 
             fn __aiter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
@@ -151,7 +153,7 @@ macro_rules! iterating {
             }
 
             fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-                $crate::iterating::step(slf, slf.get())
+                $crate::iterating::step(slf)
             }
         }
     };

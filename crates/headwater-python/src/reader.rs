@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use headwater_log::{Reader as Inner, RecordRef};
+use headwater_log::log::RecordRef;
+use headwater_log::stream::Reader as Inner;
+use headwater_log::Error;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
@@ -14,13 +16,12 @@ use crate::hub::{Hub, Link};
 use crate::iterating::{iterating, Pull};
 use crate::message::{Identity, Message};
 
-pub struct State {
-    pub reader: Inner,
-    pub follow: bool,
-    /// Without `follow`: the first position that was not there yet at the call.
-    pub cut: u64,
-    pub last: Option<u64>,
-    pub finished: bool,
+struct State {
+    reader: Inner,
+    /// The last handed out, else the one before the first.
+    last: u64,
+    /// An error that stands behind messages already handed out in a batch.
+    pending: Option<Error>,
 }
 
 #[pyclass(frozen, module = "headwater._engine")]
@@ -37,16 +38,17 @@ pub fn message(py: Python<'_>, record: &RecordRef<'_>, decoding: &Py<Decoding>) 
     Message {
         raw: PyBytes::new(py, record.value).unbind(),
         key: record.key.map(|k| PyBytes::new(py, k).unbind()),
-        headers: record.headers.map(Into::into),
+        headers: record.headers().map(Into::into),
         decoding: decoding.clone_ref(py),
         value: PyOnceLock::new(),
         time_ns: record.time_ns(),
-        identity: Identity::Record { seq: record.seq, id: record.id.map(Into::into) },
+        identity: Identity::Record { seq: record.seq, id: record.id().map(Into::into) },
     }
 }
 
 impl Reader {
-    pub fn new(hub: Link, decoding: Py<Decoding>, waiting: Option<Py<PyAny>>, state: State) -> Self {
+    pub fn new(hub: Link, decoding: Py<Decoding>, waiting: Option<Py<PyAny>>, reader: Inner) -> Self {
+        let state = State { last: reader.next_seq().saturating_sub(1), reader, pending: None };
         Self { hub, decoding, waiting, state: Mutex::new(state), stopped: AtomicBool::new(false) }
     }
 
@@ -55,22 +57,19 @@ impl Reader {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let found = state.reader.next().map_err(|e| to_py(py, e, self.decoding.get().name.to_str(py).unwrap_or_default()))?;
-        match found {
-            Some(record) if record.seq < state.cut => {
-                state.last = Some(record.seq);
-                Ok(Some(Bound::new(py, message(py, &record, &self.decoding))?.into_any()))
+    fn take<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Result<Option<Bound<'py, PyAny>>, Error>> {
+        match state.reader.next() {
+            Ok(Some(record)) => {
+                state.last = record.seq;
+                Ok(Ok(Some(Bound::new(py, message(py, &record, &self.decoding))?.into_any())))
             }
-            Some(_) => {
-                state.finished = true;
-                Ok(None)
-            }
-            None => {
-                state.finished |= !state.follow || state.reader.ended();
-                Ok(None)
-            }
+            Ok(None) => Ok(Ok(None)),
+            Err(error) => Ok(Err(error)),
         }
+    }
+
+    fn raise(&self, py: Python<'_>, error: Error) -> PyErr {
+        to_py(py, error, self.decoding.get().name.to_str(py).unwrap_or_default())
     }
 }
 
@@ -83,25 +82,38 @@ impl Pull for Reader {
         self.waiting.as_ref()
     }
 
-    fn look<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut state = self.lock();
-        if state.finished || self.stopped.load(Ordering::Relaxed) {
+    fn look<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut state = this.lock();
+        if this.stopped.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        self.take(py, &mut state)
+        let found = match state.pending.take() {
+            Some(error) => Err(error),
+            None => this.take(py, &mut state)?,
+        };
+        drop(state);
+        found.map_err(|e| this.raise(py, e))
     }
 
-    fn look_many<'py>(&self, py: Python<'py>, max: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
-        let mut state = self.lock();
+    fn look_many<'py>(slf: &Bound<'py, Self>, max: usize) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        let (py, this) = (slf.py(), slf.get());
+        let mut state = this.lock();
         let mut found = Vec::with_capacity(max.min(1024));
-        while found.len() < max && !state.finished && !self.stopped.load(Ordering::Relaxed) {
-            match self.take(py, &mut state) {
+        let mut failed = state.pending.take();
+        while failed.is_none() && found.len() < max && !this.stopped.load(Ordering::Relaxed) {
+            match this.take(py, &mut state)? {
                 Ok(Some(message)) => found.push(message),
                 Ok(None) => break,
-                // The error comes again at the next call, when nothing stands before it.
-                Err(_) if !found.is_empty() => break,
-                Err(error) => return Err(error),
+                Err(error) => failed = Some(error),
             }
+        }
+        if let Some(error) = failed {
+            if found.is_empty() {
+                drop(state);
+                return Err(this.raise(py, error));
+            }
+            state.pending = Some(error);
         }
         Ok(found)
     }
@@ -111,14 +123,15 @@ impl Pull for Reader {
     }
 
     fn over(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed) || self.lock().finished
+        let state = self.lock();
+        self.stopped.load(Ordering::Relaxed) || state.pending.is_none() && state.reader.ended()
     }
 }
 
 iterating!(Reader {
-    /// The position of the last message handed out; None before the first.
+    /// The position of the last message handed out, else the one before its first.
     #[getter]
-    fn position(&self) -> Option<u64> {
+    fn position(&self) -> u64 {
         self.lock().last
     }
 

@@ -1,0 +1,361 @@
+//! `Delivery`: a message in hand. Unsettled when its last reference goes, it gives itself back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use headwater_log::group::{Source as Inner, Ticket};
+use headwater_log::Error;
+use pyo3::exceptions::PyException;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyNone, PyType};
+
+use crate::calls::datetime;
+use crate::consumer::Consumer;
+use crate::errors::{to_py, usage};
+use crate::hub::seconds;
+use crate::message::{keyword, only, Message};
+use crate::ready::{drive, ready, ready_none};
+use crate::source::lost;
+
+/// Who gave it out.
+pub enum Holder {
+    Engine { consumer: Py<Consumer>, ticket: Ticket },
+    /// Another backend: an object with the methods of `Settling`, and what it knows the delivery by.
+    Python { source: Option<Py<PyAny>>, token: Option<Py<PyAny>> },
+}
+
+#[pyclass(frozen, subclass, generic, extends = Message, module = "headwater._engine")]
+pub struct Delivery {
+    pub holder: Holder,
+    pub attempt: u32,
+    pub lease_until_ns: i64,
+    pub settled: AtomicBool,
+}
+
+impl Delivery {
+    /// The ticket, if this is the first to settle the delivery.
+    pub fn claim_settling(&self) -> Option<Ticket> {
+        match &self.holder {
+            Holder::Engine { ticket, .. } if !self.settled.swap(true, Ordering::AcqRel) => Some(*ticket),
+            _ => None,
+        }
+    }
+
+    pub fn begin(&self, py: Python<'_>) -> PyResult<Ticket> {
+        self.claim_settling().ok_or_else(|| usage(py, "this delivery is settled already, or belongs to another engine"))
+    }
+
+    /// After an attempt to settle: it is no longer in hand, or (the engine failed) it still is.
+    pub fn finish(&self, done: bool) {
+        if let Holder::Engine { consumer, ticket } = &self.holder {
+            if done {
+                consumer.get().forget(ticket);
+            } else {
+                self.settled.store(false, Ordering::Release);
+            }
+        }
+    }
+
+    /// Settles by `work`, which says whether the lease still held.
+    pub fn settle(&self, py: Python<'_>, work: impl FnOnce(&Inner, Ticket) -> Result<bool, Error> + Send) -> PyResult<()> {
+        let ticket = self.begin(py)?;
+        let Holder::Engine { consumer, .. } = &self.holder else { return Ok(()) };
+        let source = &consumer.get().source;
+        let done = py.detach(|| work(source, ticket));
+        self.finish(done.is_ok());
+        match done {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(to_py(py, Error::LeaseLost { what: format!("message {}-{}", ticket.lane, ticket.seq) }, "")),
+            Err(error) => Err(to_py(py, error, "")),
+        }
+    }
+
+    fn ack_now(&self, py: Python<'_>) -> PyResult<()> {
+        self.settle(py, |source, ticket| source.ack(&[ticket]).map(|kept| kept == [true]))
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if *self.settled.get_mut() {
+            return;
+        }
+        match &self.holder {
+            Holder::Engine { consumer, ticket } => {
+                let consumer = consumer.get();
+                if consumer.forget(ticket) {
+                    consumer.source.give_back_later(*ticket);
+                }
+            }
+            Holder::Python { source: Some(source), token } => Python::attach(|py| {
+                // A destructor may run while an exception is on its way.
+                let raised = PyErr::take(py);
+                let token = token.as_ref().map_or_else(|| py.None(), |t| t.clone_ref(py));
+                if let Err(error) = source.bind(py).call_method1("give_back", (token,)) {
+                    error.write_unraisable(py, Some(source.bind(py)));
+                }
+                if let Some(raised) = raised {
+                    raised.restore(py);
+                }
+            }),
+            Holder::Python { source: None, .. } => {}
+        }
+    }
+}
+
+/// What the block's end needs to know.
+fn leave<'py>(slf: &Bound<'py, Delivery>, error: Option<&Bound<'py, PyAny>>, handled: bool) -> PyResult<Bound<'py, PyAny>> {
+    let (py, this) = (slf.py(), slf.get());
+    let (consumer, sync) = match &this.holder {
+        Holder::Python { source, .. } => {
+            let Some(source) = source else { return ready(py, PyBool::new(py, false).to_owned().into_any()) };
+            return source.bind(py).call_method1("leave", (slf, error, handled));
+        }
+        Holder::Engine { consumer, .. } => (consumer.get(), consumer.get().sync),
+    };
+    let no = || ready(py, PyBool::new(py, false).to_owned().into_any());
+    match (error, &consumer.hooks) {
+        (Some(error), Some(hooks)) => hooks.bind(py).call_method1("on_error", (slf, error, handled)),
+        _ if this.settled.load(Ordering::Acquire) => no(),
+        (Some(_), None) => {
+            this.settle(py, |source, ticket| source.nack(ticket, &headwater_log::group::Nack { counted: true, ..Default::default() }).map(|_| true))?;
+            no()
+        }
+        (None, hooks) => {
+            if consumer.hub.always && !sync {
+                if let Some(waiting) = &consumer.waiting {
+                    return waiting.bind(py).call_method1("leave", (slf, hooks.as_ref()));
+                }
+            }
+            if let Err(failure) = this.ack_now(py) {
+                match hooks {
+                    Some(hooks) if failure.is_instance_of::<PyException>(py) => {
+                        hooks.bind(py).call_method1("on_lost", (slf, failure.into_value(py)))?;
+                    }
+                    _ => return Err(failure),
+                }
+            }
+            no()
+        }
+    }
+}
+
+impl Delivery {
+    fn is_sync(&self) -> bool {
+        matches!(&self.holder, Holder::Engine { consumer, .. } if consumer.get().sync)
+    }
+
+    /// Does `work`: at once for a synchronous connection, in a thread where it has to wait for the disk, else now, with a result that
+    /// is ready.
+    fn answer<'py>(
+        slf: &Bound<'py, Self>,
+        method: &str,
+        args: impl pyo3::call::PyCallArgs<'py>,
+        work: impl FnOnce(&Self, Python<'py>) -> PyResult<()>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        let Holder::Engine { consumer, .. } = &this.holder else { return Err(usage(py, "this delivery belongs to no source")) };
+        let consumer = consumer.get();
+        if consumer.sync {
+            work(this, py)?;
+            return Ok(PyNone::get(py).to_owned().into_any());
+        }
+        match &consumer.waiting {
+            Some(waiting) if consumer.hub.always => waiting.bind(py).call_method1(method, args),
+            _ => {
+                work(this, py)?;
+                ready_none(py)
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl Delivery {
+    #[new]
+    #[classmethod]
+    #[pyo3(signature = (**kwargs))]
+    fn new(cls: &Bound<'_, PyType>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<PyClassInitializer<Self>> {
+        let py = cls.py();
+        only(cls, &py.get_type::<Self>(), kwargs, &["source", "token", "attempt", "lease_until_ns"])?;
+        let this = Self {
+            holder: Holder::Python { source: keyword(kwargs, "source")?, token: keyword(kwargs, "token")? },
+            attempt: keyword(kwargs, "attempt")?.unwrap_or(1),
+            lease_until_ns: keyword(kwargs, "lease_until_ns")?.unwrap_or(0),
+            settled: AtomicBool::new(false),
+        };
+        Ok(PyClassInitializer::from(Message::given(py, kwargs)?).add_subclass(this))
+    }
+
+    #[getter]
+    fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    #[getter]
+    fn lease_until<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        datetime(py, self.lease_until_ns)
+    }
+
+    #[getter]
+    fn settled(&self) -> bool {
+        self.settled.load(Ordering::Acquire)
+    }
+
+    #[getter]
+    fn token(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &self.holder {
+            Holder::Python { token, .. } => token.as_ref().map(|t| t.clone_ref(py)),
+            Holder::Engine { .. } => None,
+        }
+    }
+
+    #[getter]
+    fn source(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &self.holder {
+            Holder::Python { source, .. } => source.as_ref().map(|s| s.clone_ref(py)),
+            Holder::Engine { consumer, .. } => Some(consumer.clone_ref(py).into_any()),
+        }
+    }
+
+    /// For backends: True the first time.
+    fn mark_settled(&self) -> bool {
+        !self.settled.swap(true, Ordering::AcqRel)
+    }
+
+    fn ack<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+            return source.bind(slf.py()).call_method1("ack", (slf,));
+        }
+        Self::answer(slf, "ack", (slf,), |this, py| this.ack_now(py))
+    }
+
+    /// Tries again after `delay` seconds; None: as the stored policy says.
+    #[pyo3(signature = (delay=None))]
+    fn retry<'py>(slf: &Bound<'py, Self>, delay: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+            return source.bind(slf.py()).call_method1("retry", (slf, delay));
+        }
+        let pause = delay.as_ref().map(in_seconds).transpose()?;
+        Self::answer(slf, "retry", (slf, pause), |this, py| this.nack(py, pause))
+    }
+
+    fn reject<'py>(slf: &Bound<'py, Self>, reason: &str) -> PyResult<Bound<'py, PyAny>> {
+        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+            return source.bind(slf.py()).call_method1("reject", (slf, reason));
+        }
+        Self::answer(slf, "reject", (slf, reason), |this, py| this.settle(py, |source, ticket| source.reject(ticket, reason, None)))
+    }
+
+    fn extend<'py>(slf: &Bound<'py, Self>, seconds: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let (py, this) = (slf.py(), slf.get());
+        match &this.holder {
+            Holder::Python { source, .. } => match source {
+                Some(source) => source.bind(py).call_method1("extend", (slf, seconds)),
+                None => Err(usage(py, "this delivery belongs to no source")),
+            },
+            Holder::Engine { consumer, ticket } => {
+                let by = self::seconds(in_seconds(&seconds)?);
+                this.prolong(slf, &consumer.get().source, *ticket, by)?;
+                if this.is_sync() { Ok(PyNone::get(py).to_owned().into_any()) } else { ready_none(py) }
+            }
+        }
+    }
+
+    fn handled(slf: &Bound<'_, Self>) -> Handled {
+        Handled { delivery: slf.clone().unbind() }
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        ready(slf.py(), slf.clone().into_any())
+    }
+
+    #[pyo3(signature = (_kind, error, _trace, /))]
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        error: Option<&Bound<'py, PyAny>>,
+        _trace: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        leave(slf, error, false)
+    }
+
+    fn __enter__<'py>(slf: &Bound<'py, Self>) -> Bound<'py, Self> {
+        slf.clone()
+    }
+
+    #[pyo3(signature = (_kind, error, _trace, /))]
+    fn __exit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        error: Option<&Bound<'py, PyAny>>,
+        _trace: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        drive(slf.py(), &leave(slf, error, false)?)
+    }
+}
+
+impl Delivery {
+    fn nack(&self, py: Python<'_>, delay: Option<f64>) -> PyResult<()> {
+        let nack = headwater_log::group::Nack { delay: delay.map(seconds), counted: true, error: None };
+        self.settle(py, |source, ticket| {
+            source.nack(ticket, &nack).map(|outcome| !matches!(outcome, headwater_log::group::NackOutcome::LeaseLost))
+        })
+    }
+
+    fn prolong(&self, slf: &Bound<'_, Self>, source: &Inner, ticket: Ticket, by: Duration) -> PyResult<()> {
+        let py = slf.py();
+        if self.settled.load(Ordering::Acquire) {
+            return Err(usage(py, "this delivery is settled already"));
+        }
+        match py.detach(|| source.extend(ticket, by)) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(lost(py, slf)),
+            Err(error) => Err(to_py(py, error, "")),
+        }
+    }
+}
+
+/// Seconds from a number or a timedelta.
+fn in_seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    value.extract().or_else(|_| value.call_method0("total_seconds")?.extract())
+}
+
+/// `delivery.handled()`: like the delivery's own block, but errors stay in it.
+#[pyclass(frozen, generic, module = "headwater._engine")]
+pub struct Handled {
+    delivery: Py<Delivery>,
+}
+
+#[pymethods]
+impl Handled {
+    fn __aenter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        ready(py, self.delivery.bind(py).clone().into_any())
+    }
+
+    #[pyo3(signature = (_kind, error, _trace, /))]
+    fn __aexit__<'py>(
+        &self,
+        py: Python<'py>,
+        _kind: &Bound<'py, PyAny>,
+        error: Option<&Bound<'py, PyAny>>,
+        _trace: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        leave(self.delivery.bind(py), error, true)
+    }
+
+    fn __enter__(&self, py: Python<'_>) -> Py<Delivery> {
+        self.delivery.clone_ref(py)
+    }
+
+    #[pyo3(signature = (_kind, error, _trace, /))]
+    fn __exit__<'py>(
+        &self,
+        py: Python<'py>,
+        _kind: &Bound<'py, PyAny>,
+        error: Option<&Bound<'py, PyAny>>,
+        _trace: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        drive(py, &leave(self.delivery.bind(py), error, true)?)
+    }
+}
