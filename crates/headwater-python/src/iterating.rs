@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use pyo3::pyclass::boolean_struct::True;
+
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 
@@ -10,9 +10,9 @@ use crate::hub::{seconds, Hub};
 use crate::ready::{ready, ready_none};
 
 /// Signals are delivered to Python between two sleeps of at most this.
-const SLICE: Duration = Duration::from_millis(300);
+pub const SLICE: Duration = Duration::from_millis(300);
 
-pub trait Pull: PyClass<Frozen = True> + Sync {
+pub trait Pull: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync {
     fn hub(&self) -> &Hub;
     fn waiting(&self) -> Option<&Py<PyAny>>;
     /// The next one, if there is one now; never sleeps.
