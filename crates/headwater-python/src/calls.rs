@@ -9,9 +9,16 @@ use pyo3::types::{PyBytes, PyString};
 
 /// `function(argument)`. The stable ABI of 3.11 has no vectorcall; this is its one call without a tuple.
 #[inline]
-pub fn call_one<'py>(function: &Bound<'py, PyAny>, argument: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub fn call_one<'py>(
+    function: &Bound<'py, PyAny>,
+    argument: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     unsafe {
-        let result = ffi::PyObject_CallFunctionObjArgs(function.as_ptr(), argument.as_ptr(), ptr::null_mut::<ffi::PyObject>());
+        let result = ffi::PyObject_CallFunctionObjArgs(
+            function.as_ptr(),
+            argument.as_ptr(),
+            ptr::null_mut::<ffi::PyObject>(),
+        );
         Bound::from_owned_ptr_or_err(function.py(), result)
     }
 }
@@ -21,7 +28,10 @@ pub fn text_or_bytes<'a>(value: &'a Bound<'_, PyAny>) -> PyResult<&'a [u8]> {
     if let Ok(text) = value.cast::<PyString>() {
         return Ok(text.to_str()?.as_bytes());
     }
-    value.cast::<PyBytes>().map(|b| b.as_bytes()).map_err(|_| PyTypeError::new_err("str or bytes expected"))
+    value
+        .cast::<PyBytes>()
+        .map(|b| b.as_bytes())
+        .map_err(|_| PyTypeError::new_err("str or bytes expected"))
 }
 
 /// An aware datetime of UTC, cut to microseconds.
@@ -31,9 +41,15 @@ pub fn datetime(py: Python<'_>, ns: i64) -> PyResult<Bound<'_, PyAny>> {
     let (epoch, delta) = TOOLS.get_or_try_init(py, || -> PyResult<_> {
         let module = py.import("datetime")?;
         let utc = module.getattr("timezone")?.getattr("utc")?;
-        let epoch = module.getattr("datetime")?.call1((1970, 1, 1, 0, 0, 0, 0, utc))?;
+        let epoch = module
+            .getattr("datetime")?
+            .call1((1970, 1, 1, 0, 0, 0, 0, utc))?;
         Ok((epoch.unbind(), module.getattr("timedelta")?.unbind()))
     })?;
-    let delta = delta.bind(py).call1((0, ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000) / 1000))?;
+    let delta = delta.bind(py).call1((
+        0,
+        ns.div_euclid(1_000_000_000),
+        ns.rem_euclid(1_000_000_000) / 1000,
+    ))?;
     epoch.bind(py).add(delta)
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use hashbrown::HashSet;
 use headwater_log::group::{Source as Inner, Ticket};
 use headwater_log::log::OwnedRecord;
-use hashbrown::HashSet;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -63,7 +63,20 @@ impl Consumer {
         sync: bool,
     ) -> Self {
         let (ahead, held) = (Mutex::default(), Mutex::default());
-        Self { hub, source, hooks, waiting, sync, decoding, queue, eager, prefetch, ahead, held, stopped: AtomicBool::new(false) }
+        Self {
+            hub,
+            source,
+            hooks,
+            waiting,
+            sync,
+            decoding,
+            queue,
+            eager,
+            prefetch,
+            ahead,
+            held,
+            stopped: AtomicBool::new(false),
+        }
     }
 
     /// The delivery is in hand no longer. False: it was not, since the consumer gave it back.
@@ -75,17 +88,32 @@ impl Consumer {
     fn claim(&self, py: Python<'_>, max: usize) -> PyResult<VecDeque<Claimed>> {
         let mut found = VecDeque::new();
         let claimed = py.detach(|| {
-            self.source.claim(max, &mut |ticket, attempt, lease_until_ns, record| {
-                found.push_back(Claimed { ticket, attempt, lease_until_ns, record: record.to_owned() });
-            })
+            self.source
+                .claim(max, &mut |ticket, attempt, lease_until_ns, record| {
+                    found.push_back(Claimed {
+                        ticket,
+                        attempt,
+                        lease_until_ns,
+                        record: record.to_owned(),
+                    });
+                })
         });
         lock(&self.held).extend(found.iter().map(|c| c.ticket));
-        claimed.map_err(|e| to_py(py, e, self.decoding.get().name.to_str(py).unwrap_or_default()))?;
+        claimed.map_err(|e| {
+            to_py(
+                py,
+                e,
+                self.decoding.get().name.to_str(py).unwrap_or_default(),
+            )
+        })?;
         Ok(found)
     }
 
     /// As Python sees it; None: its value did not decode, and the hook was told.
-    fn hand_out<'py>(slf: &Bound<'py, Self>, claimed: Claimed) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn hand_out<'py>(
+        slf: &Bound<'py, Self>,
+        claimed: Claimed,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let (py, this) = (slf.py(), slf.get());
         let record = claimed.record.get();
         let message = Message {
@@ -96,13 +124,22 @@ impl Consumer {
             value: PyOnceLock::new(),
             time_ns: record.time_ns(),
             identity: if this.queue {
-                Identity::Job { lane: claimed.ticket.lane, seq: claimed.ticket.seq }
+                Identity::Job {
+                    lane: claimed.ticket.lane,
+                    seq: claimed.ticket.seq,
+                }
             } else {
-                Identity::Record { seq: claimed.ticket.seq, id: record.id().map(Into::into) }
+                Identity::Record {
+                    seq: claimed.ticket.seq,
+                    id: record.id().map(Into::into),
+                }
             },
         };
         let delivery = Delivery {
-            holder: Holder::Engine { consumer: slf.clone().unbind(), ticket: claimed.ticket },
+            holder: Holder::Engine {
+                consumer: slf.clone().unbind(),
+                ticket: claimed.ticket,
+            },
             attempt: claimed.attempt,
             lease_until_ns: claimed.lease_until_ns,
             settled: AtomicBool::new(false),
@@ -112,10 +149,14 @@ impl Consumer {
             if let Err(error) = Message::decode(delivery.as_super()) {
                 return match &this.hooks {
                     Some(hooks) if error.is_instance_of::<PyException>(py) => {
-                        let doing = hooks.bind(py).call_method1("on_undecodable", (&delivery, error.into_value(py)))?;
+                        let doing = hooks
+                            .bind(py)
+                            .call_method1("on_undecodable", (&delivery, error.into_value(py)))?;
                         if !doing.is_none() {
                             match &this.waiting {
-                                Some(waiting) if !this.sync => waiting.bind(py).call_method1("spawn", (doing,)).map(drop)?,
+                                Some(waiting) if !this.sync => {
+                                    waiting.bind(py).call_method1("spawn", (doing,)).map(drop)?
+                                }
                                 _ => drop(drive(py, &doing)?),
                             }
                         }
@@ -143,7 +184,9 @@ impl Consumer {
                 Some(claimed) => claimed,
                 None => {
                     let mut found = this.claim(slf.py(), 1 + this.prefetch)?;
-                    let Some(first) = found.pop_front() else { return Ok(None) };
+                    let Some(first) = found.pop_front() else {
+                        return Ok(None);
+                    };
                     lock(&this.ahead).append(&mut found);
                     first
                 }

@@ -1,6 +1,8 @@
 //! Options of streams, groups and queues: to and from dictionaries.
 
-use headwater_log::options::{GroupConfig, GroupStart, Ordering, QueueConfig, Retention, RetryPolicy, StreamConfig};
+use headwater_log::options::{
+    GroupConfig, GroupStart, Ordering, QueueConfig, Retention, RetryPolicy, StreamConfig,
+};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -9,12 +11,19 @@ use crate::message::keyword;
 
 /// (age, bytes, records); all None lifts the limits.
 pub fn retention(asked: Option<(Option<f64>, Option<u64>, Option<u64>)>) -> Option<Retention> {
-    asked.map(|(age, bytes, records)| Retention { age, bytes, records })
+    asked.map(|(age, bytes, records)| Retention {
+        age,
+        bytes,
+        records,
+    })
 }
 
 pub fn stream_config<'py>(py: Python<'py>, config: &StreamConfig) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("retention", config.retention.map(|r| (r.age, r.bytes, r.records)))?;
+    dict.set_item(
+        "retention",
+        config.retention.map(|r| (r.age, r.bytes, r.records)),
+    )?;
     dict.set_item("partitions", config.partitions)?;
     Ok(dict)
 }
@@ -31,16 +40,30 @@ pub fn group_config(options: Option<&Bound<'_, PyDict>>) -> PyResult<GroupConfig
         Some("none") => Some(Ordering::None),
         Some("key") => Some(Ordering::Key),
         Some("total") => Some(Ordering::Total),
-        Some(other) => return Err(refuse(options, &format!("ordering={other:?}: it is \"none\", \"key\" or \"total\""))),
+        Some(other) => {
+            return Err(refuse(
+                options,
+                &format!("ordering={other:?}: it is \"none\", \"key\" or \"total\""),
+            ))
+        }
     };
     let word: Option<String> = keyword(options, "start")?;
-    let start = match (keyword(options, "start_seq")?, keyword(options, "start_time_ns")?, word.as_deref()) {
+    let start = match (
+        keyword(options, "start_seq")?,
+        keyword(options, "start_time_ns")?,
+        word.as_deref(),
+    ) {
         (Some(seq), ..) => Some(GroupStart::Seq(seq)),
         (_, Some(time), _) => Some(GroupStart::Time(time)),
         (.., Some("earliest")) => Some(GroupStart::Earliest),
         (.., Some("latest")) => Some(GroupStart::Latest),
         (.., None) => None,
-        (.., Some(other)) => return Err(refuse(options, &format!("start={other:?}: it is \"earliest\", \"latest\", a position or a time"))),
+        (.., Some(other)) => {
+            return Err(refuse(
+                options,
+                &format!("start={other:?}: it is \"earliest\", \"latest\", a position or a time"),
+            ))
+        }
     };
     let retry: Option<Bound<'_, PyDict>> = keyword(options, "retry")?;
     let retry = match retry {
@@ -56,7 +79,13 @@ pub fn group_config(options: Option<&Bound<'_, PyDict>>) -> PyResult<GroupConfig
             })
         }
     };
-    Ok(GroupConfig { ordering, start, lease: keyword(options, "lease")?, retry, max_hold: bound(keyword(options, "max_hold")?) })
+    Ok(GroupConfig {
+        ordering,
+        start,
+        lease: keyword(options, "lease")?,
+        retry,
+        max_hold: bound(keyword(options, "max_hold")?),
+    })
 }
 
 fn refuse(options: Option<&Bound<'_, PyDict>>, message: &str) -> PyErr {

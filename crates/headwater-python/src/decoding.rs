@@ -17,8 +17,18 @@ pub struct Decoding {
 impl Decoding {
     #[new]
     #[pyo3(signature = (name, decode=None, content_type=BYTES, fallback=None))]
-    fn new(name: Py<PyString>, decode: Option<Py<PyAny>>, content_type: &str, fallback: Option<Py<PyAny>>) -> Self {
-        Self { name, decode, content_type: ContentType::new(content_type), fallback }
+    fn new(
+        name: Py<PyString>,
+        decode: Option<Py<PyAny>>,
+        content_type: &str,
+        fallback: Option<Py<PyAny>>,
+    ) -> Self {
+        Self {
+            name,
+            decode,
+            content_type: ContentType::new(content_type),
+            fallback,
+        }
     }
 
     #[getter]

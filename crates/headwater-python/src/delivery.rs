@@ -19,9 +19,15 @@ use crate::source::lost;
 
 /// Who gave it out.
 pub enum Holder {
-    Engine { consumer: Py<Consumer>, ticket: Ticket },
+    Engine {
+        consumer: Py<Consumer>,
+        ticket: Ticket,
+    },
     /// Another backend: an object with the methods of `Settling`, and what it knows the delivery by.
-    Python { source: Option<Py<PyAny>>, token: Option<Py<PyAny>> },
+    Python {
+        source: Option<Py<PyAny>>,
+        token: Option<Py<PyAny>>,
+    },
 }
 
 #[pyclass(frozen, subclass, generic, extends = Message, module = "headwater._engine")]
@@ -36,13 +42,20 @@ impl Delivery {
     /// The ticket, if this is the first to settle the delivery.
     pub fn claim_settling(&self) -> Option<Ticket> {
         match &self.holder {
-            Holder::Engine { ticket, .. } if !self.settled.swap(true, Ordering::AcqRel) => Some(*ticket),
+            Holder::Engine { ticket, .. } if !self.settled.swap(true, Ordering::AcqRel) => {
+                Some(*ticket)
+            }
             _ => None,
         }
     }
 
     pub fn begin(&self, py: Python<'_>) -> PyResult<Ticket> {
-        self.claim_settling().ok_or_else(|| usage(py, "this delivery is settled already, or belongs to another engine"))
+        self.claim_settling().ok_or_else(|| {
+            usage(
+                py,
+                "this delivery is settled already, or belongs to another engine",
+            )
+        })
     }
 
     /// After an attempt to settle: it is no longer in hand, or (the engine failed) it still is.
@@ -57,21 +70,35 @@ impl Delivery {
     }
 
     /// Settles by `work`, which says whether the lease still held.
-    pub fn settle(&self, py: Python<'_>, work: impl FnOnce(&Inner, Ticket) -> Result<bool, Error> + Send) -> PyResult<()> {
+    pub fn settle(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Inner, Ticket) -> Result<bool, Error> + Send,
+    ) -> PyResult<()> {
         let ticket = self.begin(py)?;
-        let Holder::Engine { consumer, .. } = &self.holder else { return Ok(()) };
+        let Holder::Engine { consumer, .. } = &self.holder else {
+            return Ok(());
+        };
         let source = &consumer.get().source;
         let done = py.detach(|| work(source, ticket));
         self.finish(done.is_ok());
         match done {
             Ok(true) => Ok(()),
-            Ok(false) => Err(to_py(py, Error::LeaseLost { what: format!("message {}-{}", ticket.lane, ticket.seq) }, "")),
+            Ok(false) => Err(to_py(
+                py,
+                Error::LeaseLost {
+                    what: format!("message {}-{}", ticket.lane, ticket.seq),
+                },
+                "",
+            )),
             Err(error) => Err(to_py(py, error, "")),
         }
     }
 
     fn ack_now(&self, py: Python<'_>) -> PyResult<()> {
-        self.settle(py, |source, ticket| source.ack(&[ticket]).map(|kept| kept == [true]))
+        self.settle(py, |source, ticket| {
+            source.ack(&[ticket]).map(|kept| kept == [true])
+        })
     }
 }
 
@@ -87,10 +114,15 @@ impl Drop for Delivery {
                     consumer.source.give_back_later(*ticket);
                 }
             }
-            Holder::Python { source: Some(source), token } => Python::attach(|py| {
+            Holder::Python {
+                source: Some(source),
+                token,
+            } => Python::attach(|py| {
                 // A destructor may run while an exception is on its way.
                 let raised = PyErr::take(py);
-                let token = token.as_ref().map_or_else(|| py.None(), |t| t.clone_ref(py));
+                let token = token
+                    .as_ref()
+                    .map_or_else(|| py.None(), |t| t.clone_ref(py));
                 if let Err(error) = source.bind(py).call_method1("give_back", (token,)) {
                     error.write_unraisable(py, Some(source.bind(py)));
                 }
@@ -104,33 +136,55 @@ impl Drop for Delivery {
 }
 
 /// What the block's end needs to know.
-fn leave<'py>(slf: &Bound<'py, Delivery>, error: Option<&Bound<'py, PyAny>>, handled: bool) -> PyResult<Bound<'py, PyAny>> {
+fn leave<'py>(
+    slf: &Bound<'py, Delivery>,
+    error: Option<&Bound<'py, PyAny>>,
+    handled: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     let (py, this) = (slf.py(), slf.get());
     let (consumer, sync) = match &this.holder {
         Holder::Python { source, .. } => {
-            let Some(source) = source else { return ready(py, PyBool::new(py, false).to_owned().into_any()) };
+            let Some(source) = source else {
+                return ready(py, PyBool::new(py, false).to_owned().into_any());
+            };
             return source.bind(py).call_method1("leave", (slf, error, handled));
         }
         Holder::Engine { consumer, .. } => (consumer.get(), consumer.get().sync),
     };
     let no = || ready(py, PyBool::new(py, false).to_owned().into_any());
     match (error, &consumer.hooks) {
-        (Some(error), Some(hooks)) => hooks.bind(py).call_method1("on_error", (slf, error, handled)),
+        (Some(error), Some(hooks)) => hooks
+            .bind(py)
+            .call_method1("on_error", (slf, error, handled)),
         _ if this.settled.load(Ordering::Acquire) => no(),
         (Some(_), None) => {
-            this.settle(py, |source, ticket| source.nack(ticket, &headwater_log::group::Nack { counted: true, ..Default::default() }).map(|_| true))?;
+            this.settle(py, |source, ticket| {
+                source
+                    .nack(
+                        ticket,
+                        &headwater_log::group::Nack {
+                            counted: true,
+                            ..Default::default()
+                        },
+                    )
+                    .map(|_| true)
+            })?;
             no()
         }
         (None, hooks) => {
             if consumer.hub.always && !sync {
                 if let Some(waiting) = &consumer.waiting {
-                    return waiting.bind(py).call_method1("leave", (slf, hooks.as_ref()));
+                    return waiting
+                        .bind(py)
+                        .call_method1("leave", (slf, hooks.as_ref()));
                 }
             }
             if let Err(failure) = this.ack_now(py) {
                 match hooks {
                     Some(hooks) if failure.is_instance_of::<PyException>(py) => {
-                        hooks.bind(py).call_method1("on_lost", (slf, failure.into_value(py)))?;
+                        hooks
+                            .bind(py)
+                            .call_method1("on_lost", (slf, failure.into_value(py)))?;
                     }
                     _ => return Err(failure),
                 }
@@ -154,7 +208,9 @@ impl Delivery {
         work: impl FnOnce(&Self, Python<'py>) -> PyResult<()>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let Holder::Engine { consumer, .. } = &this.holder else { return Err(usage(py, "this delivery belongs to no source")) };
+        let Holder::Engine { consumer, .. } = &this.holder else {
+            return Err(usage(py, "this delivery belongs to no source"));
+        };
         let consumer = consumer.get();
         if consumer.sync {
             work(this, py)?;
@@ -175,11 +231,22 @@ impl Delivery {
     #[new]
     #[classmethod]
     #[pyo3(signature = (**kwargs))]
-    fn new(cls: &Bound<'_, PyType>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<PyClassInitializer<Self>> {
+    fn new(
+        cls: &Bound<'_, PyType>,
+        kwargs: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<PyClassInitializer<Self>> {
         let py = cls.py();
-        only(cls, &py.get_type::<Self>(), kwargs, &["source", "token", "attempt", "lease_until_ns"])?;
+        only(
+            cls,
+            &py.get_type::<Self>(),
+            kwargs,
+            &["source", "token", "attempt", "lease_until_ns"],
+        )?;
         let this = Self {
-            holder: Holder::Python { source: keyword(kwargs, "source")?, token: keyword(kwargs, "token")? },
+            holder: Holder::Python {
+                source: keyword(kwargs, "source")?,
+                token: keyword(kwargs, "token")?,
+            },
             attempt: keyword(kwargs, "attempt")?.unwrap_or(1),
             lease_until_ns: keyword(kwargs, "lease_until_ns")?.unwrap_or(0),
             settled: AtomicBool::new(false),
@@ -224,7 +291,11 @@ impl Delivery {
     }
 
     fn ack<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+        if let Holder::Python {
+            source: Some(source),
+            ..
+        } = &slf.get().holder
+        {
             return source.bind(slf.py()).call_method1("ack", (slf,));
         }
         Self::answer(slf, "ack", (slf,), |this, py| this.ack_now(py))
@@ -232,8 +303,15 @@ impl Delivery {
 
     /// Tries again after `delay` seconds; None: as the stored policy says.
     #[pyo3(signature = (delay=None))]
-    fn retry<'py>(slf: &Bound<'py, Self>, delay: Option<Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+    fn retry<'py>(
+        slf: &Bound<'py, Self>,
+        delay: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if let Holder::Python {
+            source: Some(source),
+            ..
+        } = &slf.get().holder
+        {
             return source.bind(slf.py()).call_method1("retry", (slf, delay));
         }
         let pause = delay.as_ref().map(in_seconds).transpose()?;
@@ -241,13 +319,22 @@ impl Delivery {
     }
 
     fn reject<'py>(slf: &Bound<'py, Self>, reason: &str) -> PyResult<Bound<'py, PyAny>> {
-        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+        if let Holder::Python {
+            source: Some(source),
+            ..
+        } = &slf.get().holder
+        {
             return source.bind(slf.py()).call_method1("reject", (slf, reason));
         }
-        Self::answer(slf, "reject", (slf, reason), |this, py| this.settle(py, |source, ticket| source.reject(ticket, reason, None)))
+        Self::answer(slf, "reject", (slf, reason), |this, py| {
+            this.settle(py, |source, ticket| source.reject(ticket, reason, None))
+        })
     }
 
-    fn extend<'py>(slf: &Bound<'py, Self>, seconds: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn extend<'py>(
+        slf: &Bound<'py, Self>,
+        seconds: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         match &this.holder {
             Holder::Python { source, .. } => match source {
@@ -257,13 +344,19 @@ impl Delivery {
             Holder::Engine { consumer, ticket } => {
                 let by = self::seconds(in_seconds(&seconds)?);
                 this.prolong(slf, &consumer.get().source, *ticket, by)?;
-                if this.is_sync() { Ok(PyNone::get(py).to_owned().into_any()) } else { ready_none(py) }
+                if this.is_sync() {
+                    Ok(PyNone::get(py).to_owned().into_any())
+                } else {
+                    ready_none(py)
+                }
             }
         }
     }
 
     fn handled(slf: &Bound<'_, Self>) -> Handled {
-        Handled { delivery: slf.clone().unbind() }
+        Handled {
+            delivery: slf.clone().unbind(),
+        }
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -297,13 +390,25 @@ impl Delivery {
 
 impl Delivery {
     fn nack(&self, py: Python<'_>, delay: Option<f64>) -> PyResult<()> {
-        let nack = headwater_log::group::Nack { delay: delay.map(seconds), counted: true, error: None };
+        let nack = headwater_log::group::Nack {
+            delay: delay.map(seconds),
+            counted: true,
+            error: None,
+        };
         self.settle(py, |source, ticket| {
-            source.nack(ticket, &nack).map(|outcome| !matches!(outcome, headwater_log::group::NackOutcome::LeaseLost))
+            source
+                .nack(ticket, &nack)
+                .map(|outcome| !matches!(outcome, headwater_log::group::NackOutcome::LeaseLost))
         })
     }
 
-    fn prolong(&self, slf: &Bound<'_, Self>, source: &Inner, ticket: Ticket, by: Duration) -> PyResult<()> {
+    fn prolong(
+        &self,
+        slf: &Bound<'_, Self>,
+        source: &Inner,
+        ticket: Ticket,
+        by: Duration,
+    ) -> PyResult<()> {
         let py = slf.py();
         if self.settled.load(Ordering::Acquire) {
             return Err(usage(py, "this delivery is settled already"));
@@ -318,7 +423,9 @@ impl Delivery {
 
 /// Seconds from a number or a timedelta.
 fn in_seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    value.extract().or_else(|_| value.call_method0("total_seconds")?.extract())
+    value
+        .extract()
+        .or_else(|_| value.call_method0("total_seconds")?.extract())
 }
 
 /// `delivery.handled()`: like the delivery's own block, but errors stay in it.

@@ -1,7 +1,7 @@
 //! `Engine`: one opened directory (or memory), and `LoopBell`, by which an event loop waits for it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use headwater_log::options::{Durability, OpenOptions, StreamConfig};
 use headwater_log::shared::LoopBell as InnerBell;
@@ -34,7 +34,12 @@ fn durability(py: Python<'_>, text: Option<&str>) -> PyResult<Option<Durability>
         Some("never") => Durability::Never,
         Some("interval") => Durability::Interval,
         Some("always") => Durability::Always,
-        Some(other) => return Err(usage(py, &format!("durability={other:?}: it is \"never\", \"interval\" or \"always\""))),
+        Some(other) => {
+            return Err(usage(
+                py,
+                &format!("durability={other:?}: it is \"never\", \"interval\" or \"always\""),
+            ))
+        }
     }))
 }
 
@@ -74,16 +79,29 @@ impl Engine {
             ..OpenOptions::new(path)
         };
         let engine = detached(py, || Inner::open(&options))?;
-        Ok(Self { hub: Hub::new(engine, op_timeout) })
+        Ok(Self {
+            hub: Hub::new(engine, op_timeout),
+        })
     }
 
     /// Over anonymous memory; all openings of one name in this process share it, None is the caller's alone.
     #[staticmethod]
     #[pyo3(signature = (name, *, op_timeout=30.0, max_message_bytes=headwater_log::options::limits::RECORD_BYTES))]
-    fn memory(py: Python<'_>, name: Option<&str>, op_timeout: f64, max_message_bytes: u64) -> PyResult<Self> {
-        let options = OpenOptions { op_timeout: seconds(op_timeout), max_record_bytes: max_message_bytes, ..OpenOptions::new("memory:") };
+    fn memory(
+        py: Python<'_>,
+        name: Option<&str>,
+        op_timeout: f64,
+        max_message_bytes: u64,
+    ) -> PyResult<Self> {
+        let options = OpenOptions {
+            op_timeout: seconds(op_timeout),
+            max_record_bytes: max_message_bytes,
+            ..OpenOptions::new("memory:")
+        };
         let engine = detached(py, || Inner::memory(name, &options))?;
-        Ok(Self { hub: Hub::new(engine, op_timeout) })
+        Ok(Self {
+            hub: Hub::new(engine, op_timeout),
+        })
     }
 
     #[getter]
@@ -103,7 +121,9 @@ impl Engine {
 
     #[pyo3(signature = (op_timeout, /))]
     fn with_timeout(&self, op_timeout: f64) -> Self {
-        Self { hub: Hub::new(self.inner().clone(), op_timeout) }
+        Self {
+            hub: Hub::new(self.inner().clone(), op_timeout),
+        }
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
@@ -120,7 +140,13 @@ impl Engine {
         let info = self.inner().info();
         let dict = PyDict::new(py);
         dict.set_item("path", info.path.display().to_string())?;
-        dict.set_item("uuid", info.uuid.iter().map(|b| format!("{b:02x}")).collect::<String>())?;
+        dict.set_item(
+            "uuid",
+            info.uuid
+                .iter()
+                .map(|b| format!("{b:02x}"))
+                .collect::<String>(),
+        )?;
         dict.set_item("session", info.session)?;
         dict.set_item("last_unclean", info.last_unclean)?;
         dict.set_item("durability", durability_text(info.durability))?;
@@ -204,9 +230,14 @@ impl Engine {
         retention: Option<(Option<f64>, Option<u64>, Option<u64>)>,
         partitions: Option<u32>,
     ) -> PyResult<(Stream, Option<Bound<'py, PyDict>>)> {
-        let config = StreamConfig { retention: self::retention(retention), partitions };
+        let config = StreamConfig {
+            retention: self::retention(retention),
+            partitions,
+        };
         let (inner, before) = detached(py, || self.inner().declare_stream(name, &config))?;
-        let before = before.map(|config| stream_config(py, &config)).transpose()?;
+        let before = before
+            .map(|config| stream_config(py, &config))
+            .transpose()?;
         Ok((Stream::new(py, Arc::clone(&self.hub), inner, name), before))
     }
 

@@ -12,7 +12,11 @@ static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
 /// An exception of the class `headwater.errors.<class>`, without arguments to its constructor but the message.
 fn exception<'py>(py: Python<'py>, class: &str, message: &str) -> PyResult<Bound<'py, PyAny>> {
-    let module = MODULE.get_or_try_init(py, || PyModule::import(py, "headwater.errors").map(Bound::unbind))?.bind(py);
+    let module = MODULE
+        .get_or_try_init(py, || {
+            PyModule::import(py, "headwater.errors").map(Bound::unbind)
+        })?
+        .bind(py);
     let class = module.getattr(class)?;
     // `__new__` alone: the attributes are set below, whatever the constructor asks for.
     class.call_method1("__new__", (&class, message))
@@ -52,13 +56,17 @@ fn build(py: Python<'_>, error: Error, stream: &str) -> PyResult<PyErr> {
             e
         }
         Error::Connect { .. } => new("ConnectError")?,
-        Error::Incompatible { found, supported, .. } => {
+        Error::Incompatible {
+            found, supported, ..
+        } => {
             let e = new("IncompatibleError")?;
             e.setattr("found", found)?;
             e.setattr("supported", supported)?;
             e
         }
-        Error::Timeout { maybe_sent, holder, .. } => {
+        Error::Timeout {
+            maybe_sent, holder, ..
+        } => {
             let e = new("OperationTimeoutError")?;
             e.setattr("maybe_sent", maybe_sent)?;
             e.setattr("holder", holder)?;
@@ -120,7 +128,11 @@ fn build(py: Python<'_>, error: Error, stream: &str) -> PyResult<PyErr> {
         }
         Error::Io { path, source, .. } => {
             let e = new("StorageError")?;
-            let cause = PyOSError::new_err((source.raw_os_error().unwrap_or(0), source.to_string(), path.display().to_string()));
+            let cause = PyOSError::new_err((
+                source.raw_os_error().unwrap_or(0),
+                source.to_string(),
+                path.display().to_string(),
+            ));
             e.setattr("__cause__", cause.value(py))?;
             e
         }

@@ -10,7 +10,13 @@ use pyo3::types::{PyBytes, PyDict, PyMapping, PyString};
 use crate::errors::usage;
 
 pub const BYTES: &str = "application/octet-stream";
-const KNOWN: [&str; 5] = ["", BYTES, "application/json", "application/msgpack", "text/plain"];
+const KNOWN: [&str; 5] = [
+    "",
+    BYTES,
+    "application/json",
+    "application/msgpack",
+    "text/plain",
+];
 
 /// A content type: its byte, and its text where the byte is 0.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,13 +28,23 @@ pub struct ContentType {
 impl ContentType {
     pub fn new(text: &str) -> Self {
         match KNOWN.iter().skip(1).position(|known| *known == text) {
-            Some(at) => Self { code: at as u8 + 1, other: String::new() },
-            None => Self { code: 0, other: text.to_owned() },
+            Some(at) => Self {
+                code: at as u8 + 1,
+                other: String::new(),
+            },
+            None => Self {
+                code: 0,
+                other: text.to_owned(),
+            },
         }
     }
 
     pub fn text(&self) -> &str {
-        if self.code == 0 { &self.other } else { KNOWN[self.code as usize] }
+        if self.code == 0 {
+            &self.other
+        } else {
+            KNOWN[self.code as usize]
+        }
     }
 
     /// Whether the encoded headers say this content type.
@@ -45,7 +61,9 @@ impl ContentType {
 pub fn content_type(encoded: &[u8]) -> &str {
     match encoded.first() {
         None => BYTES,
-        Some(0) => find(encoded, b"").and_then(|v| std::str::from_utf8(v).ok()).unwrap_or(BYTES),
+        Some(0) => find(encoded, b"")
+            .and_then(|v| std::str::from_utf8(v).ok())
+            .unwrap_or(BYTES),
         Some(code) => KNOWN.get(*code as usize).copied().unwrap_or(BYTES),
     }
 }
@@ -102,7 +120,10 @@ pub fn reserved(out: &mut Vec<u8>, name: &[u8], value: &str) {
 
 fn user(py: Python<'_>, out: &mut Vec<u8>, name: &str, value: &[u8]) -> PyResult<()> {
     if !is_users(name.as_bytes()) || name.len() > u16::MAX as usize {
-        return Err(usage(py, "the name of a header has 1 to 65,535 bytes and does not begin with NUL"));
+        return Err(usage(
+            py,
+            "the name of a header has 1 to 65,535 bytes and does not begin with NUL",
+        ));
     }
     if out.is_empty() {
         out.push(1);
@@ -112,9 +133,15 @@ fn user(py: Python<'_>, out: &mut Vec<u8>, name: &str, value: &[u8]) -> PyResult
 }
 
 /// A content type and the user's headers: a mapping of str to str, or pairs of str and bytes.
-pub fn encode(content: &ContentType, headers: Option<&Bound<'_, PyAny>>, out: &mut Vec<u8>) -> PyResult<()> {
+pub fn encode(
+    content: &ContentType,
+    headers: Option<&Bound<'_, PyAny>>,
+    out: &mut Vec<u8>,
+) -> PyResult<()> {
     plain(content, out);
-    let Some(headers) = headers else { return Ok(()) };
+    let Some(headers) = headers else {
+        return Ok(());
+    };
     let py = headers.py();
     let add = |out: &mut Vec<u8>, pair: &Bound<'_, PyAny>| -> PyResult<()> {
         let (name, value): (Bound<'_, PyString>, Bound<'_, PyAny>) = pair.extract()?;
@@ -126,7 +153,12 @@ pub fn encode(content: &ContentType, headers: Option<&Bound<'_, PyAny>>, out: &m
     };
     if let Ok(dict) = headers.cast::<PyDict>() {
         for (name, value) in dict {
-            user(py, out, name.cast::<PyString>()?.to_str()?, value.cast::<PyString>()?.to_str()?.as_bytes())?;
+            user(
+                py,
+                out,
+                name.cast::<PyString>()?.to_str()?,
+                value.cast::<PyString>()?.to_str()?.as_bytes(),
+            )?;
         }
     } else if let Ok(mapping) = headers.cast::<PyMapping>() {
         for pair in mapping.items()? {

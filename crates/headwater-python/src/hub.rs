@@ -22,8 +22,12 @@ pub type Link = Arc<Hub>;
 
 impl Hub {
     pub fn new(engine: Engine, op_timeout: f64) -> Link {
-        let always = engine.durability() == Durability::Always;
-        Arc::new(Self { engine, op_timeout: seconds(op_timeout), always })
+        let always = engine.info().acks == Durability::Always;
+        Arc::new(Self {
+            engine,
+            op_timeout: seconds(op_timeout),
+            always,
+        })
     }
 
     pub fn deadline(&self) -> Instant {
@@ -38,13 +42,21 @@ pub fn seconds(value: f64) -> Duration {
 }
 
 /// Runs `work` with the GIL released, and maps its error.
-pub fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
+pub fn detached<T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> PyResult<T> {
     py.detach(work).map_err(|e| to_py(py, e, ""))
 }
 
 /// The same where positions in errors belong to a stream.
-pub fn detached_in<T: Send>(py: Python<'_>, stream: &Py<PyString>, work: impl FnOnce() -> Result<T, Error> + Send) -> PyResult<T> {
-    py.detach(work).map_err(|e| to_py(py, e, stream.to_str(py).unwrap_or_default()))
+pub fn detached_in<T: Send>(
+    py: Python<'_>,
+    stream: &Py<PyString>,
+    work: impl FnOnce() -> Result<T, Error> + Send,
+) -> PyResult<T> {
+    py.detach(work)
+        .map_err(|e| to_py(py, e, stream.to_str(py).unwrap_or_default()))
 }
 
 /// Something that has to wait, for a thread to call: what an operation in an event loop hands to its waiter.
@@ -56,7 +68,9 @@ pub struct Later {
 
 impl Later {
     pub fn new(work: impl Fn(Python<'_>) -> PyResult<Py<PyAny>> + Send + Sync + 'static) -> Self {
-        Self { work: Box::new(work) }
+        Self {
+            work: Box::new(work),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 
@@ -12,7 +11,7 @@ use crate::ready::{ready, ready_none};
 /// Signals are delivered to Python between two sleeps of at most this.
 pub const SLICE: Duration = Duration::from_millis(300);
 
-pub trait Pull: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync {
+pub trait Pull: pyo3::PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync {
     fn hub(&self) -> &Hub;
     fn waiting(&self) -> Option<&Py<PyAny>>;
     /// The next one, if there is one now; never sleeps.
@@ -26,7 +25,10 @@ pub trait Pull: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync {
 }
 
 /// Blocks until there is something (None: the time is over, or it ended).
-pub fn next<'py, P: Pull>(slf: &Bound<'py, P>, timeout: Option<f64>) -> PyResult<Option<Bound<'py, PyAny>>> {
+pub fn next<'py, P: Pull>(
+    slf: &Bound<'py, P>,
+    timeout: Option<f64>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
     if let Some(found) = P::look(slf)? {
         return Ok(Some(found));
     }
@@ -50,17 +52,23 @@ pub fn next<'py, P: Pull>(slf: &Bound<'py, P>, timeout: Option<f64>) -> PyResult
 }
 
 fn until(due_ns: i64) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64);
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as i64);
     // Not below a tenth of a millisecond: what is due in a moment would otherwise be asked for in a busy loop.
     Duration::from_nanos(due_ns.saturating_sub(now).max(100_000) as u64)
 }
 
 fn waiter<P: Pull>(pull: &P) -> PyResult<&Py<PyAny>> {
-    pull.waiting().ok_or_else(|| PyRuntimeError::new_err("this iterator belongs to a synchronous connection"))
+    pull.waiting()
+        .ok_or_else(|| PyRuntimeError::new_err("this iterator belongs to a synchronous connection"))
 }
 
 /// An awaitable of the next one, or of None.
-pub fn anext<'py, P: Pull>(slf: &Bound<'py, P>, timeout: Option<f64>) -> PyResult<Bound<'py, PyAny>> {
+pub fn anext<'py, P: Pull>(
+    slf: &Bound<'py, P>,
+    timeout: Option<f64>,
+) -> PyResult<Bound<'py, PyAny>> {
     let (py, pull) = (slf.py(), slf.get());
     if let Some(found) = P::look(slf)? {
         return ready(py, found);

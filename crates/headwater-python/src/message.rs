@@ -17,7 +17,10 @@ pub enum Identity {
     /// Of a queue.
     Job { lane: u8, seq: u64 },
     /// Of a channel; a name where it came by a pattern.
-    Heard { name: Option<Py<PyString>>, id: Option<Box<[u8]>> },
+    Heard {
+        name: Option<Py<PyString>>,
+        id: Option<Box<[u8]>>,
+    },
     /// Made in Python.
     Given(Box<Given>),
 }
@@ -42,7 +45,18 @@ pub struct Message {
 
 /// The keywords of a message made in Python; Delivery has its own besides.
 const FIELDS: [&str; 13] = [
-    "raw", "decoding", "name", "key", "headers", "raw_headers", "content_type", "id", "time_ns", "position", "reply_to", "correlation_id",
+    "raw",
+    "decoding",
+    "name",
+    "key",
+    "headers",
+    "raw_headers",
+    "content_type",
+    "id",
+    "time_ns",
+    "position",
+    "reply_to",
+    "correlation_id",
     "foreign",
 ];
 
@@ -51,19 +65,34 @@ pub fn keyword<'py, T>(kwargs: Option<&Bound<'py, PyDict>>, name: &str) -> PyRes
 where
     T: for<'a> FromPyObject<'a, 'py, Error: Into<PyErr>>,
 {
-    let Some(value) = kwargs.map(|k| k.get_item(name)).transpose()?.flatten().filter(|v| !v.is_none()) else { return Ok(None) };
+    let Some(value) = kwargs
+        .map(|k| k.get_item(name))
+        .transpose()?
+        .flatten()
+        .filter(|v| !v.is_none())
+    else {
+        return Ok(None);
+    };
     value.extract().map(Some).map_err(Into::into)
 }
 
 /// TypeError for keywords that nobody knows, unless a subclass takes them.
-pub fn only(class: &Bound<'_, PyType>, ours: &Bound<'_, PyType>, kwargs: Option<&Bound<'_, PyDict>>, more: &[&str]) -> PyResult<()> {
+pub fn only(
+    class: &Bound<'_, PyType>,
+    ours: &Bound<'_, PyType>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+    more: &[&str],
+) -> PyResult<()> {
     if !class.is(ours) {
         return Ok(());
     }
     for name in kwargs.iter().flat_map(|k| k.keys()) {
         let name: String = name.extract()?;
         if !FIELDS.contains(&name.as_str()) && !more.contains(&name.as_str()) {
-            return Err(PyTypeError::new_err(format!("{} has no field {name:?}", ours.name()?)));
+            return Err(PyTypeError::new_err(format!(
+                "{} has no field {name:?}",
+                ours.name()?
+            )));
         }
     }
     Ok(())
@@ -80,14 +109,29 @@ impl Message {
             None => {
                 let name = name.clone().unwrap_or_else(|| PyString::new(py, ""));
                 let content_type = ContentType::new(headers::BYTES);
-                Py::new(py, Decoding { name: name.unbind(), decode: None, content_type, fallback: None })?
+                Py::new(
+                    py,
+                    Decoding {
+                        name: name.unbind(),
+                        decode: None,
+                        content_type,
+                        fallback: None,
+                    },
+                )?
             }
         };
         let content: Option<String> = keyword(kwargs, "content_type")?;
-        let content = content.map_or_else(|| decoding.get().content_type.clone(), |text| ContentType::new(&text));
+        let content = content.map_or_else(
+            || decoding.get().content_type.clone(),
+            |text| ContentType::new(&text),
+        );
         let mut encoded = Vec::new();
         let pairs: Option<Bound<'_, PyAny>> = keyword(kwargs, "raw_headers")?;
-        let pairs = if pairs.is_some() { pairs } else { keyword(kwargs, "headers")? };
+        let pairs = if pairs.is_some() {
+            pairs
+        } else {
+            keyword(kwargs, "headers")?
+        };
         headers::encode(&content, pairs.as_ref(), &mut encoded)?;
         for (field, name) in [("reply_to", b"\0r"), ("correlation_id", b"\0c")] {
             if let Some(value) = keyword::<String>(kwargs, field)? {
@@ -97,7 +141,9 @@ impl Message {
         let key: Option<Bound<'_, PyAny>> = keyword(kwargs, "key")?;
         Ok(Self {
             raw: raw.unwrap_or_else(|| PyBytes::new(py, b"")).unbind(),
-            key: key.map(|k| text_or_bytes(&k).map(|b| PyBytes::new(py, b).unbind())).transpose()?,
+            key: key
+                .map(|k| text_or_bytes(&k).map(|b| PyBytes::new(py, b).unbind()))
+                .transpose()?,
             headers: (!encoded.is_empty()).then(|| encoded.into_boxed_slice()),
             decoding,
             value: PyOnceLock::new(),
@@ -127,7 +173,9 @@ impl Message {
         }
         let decoding = this.decoding.get();
         let fall_back = |error: Option<PyErr>| match (&decoding.fallback, error) {
-            (Some(fallback), error) => fallback.bind(py).call1((slf, error.map(|e| e.into_value(py)))),
+            (Some(fallback), error) => fallback
+                .bind(py)
+                .call1((slf, error.map(|e| e.into_value(py)))),
             (None, Some(error)) => Err(error),
             (None, None) => Ok(this.raw.bind(py).clone().into_any()),
         };
@@ -136,7 +184,9 @@ impl Message {
                 None => this.raw.bind(py).clone().into_any(),
                 Some(decode) => match call_one(decode.bind(py), this.raw.bind(py).as_any()) {
                     Ok(value) => value,
-                    Err(error) if error.is_instance_of::<PyException>(py) => fall_back(Some(error))?,
+                    Err(error) if error.is_instance_of::<PyException>(py) => {
+                        fall_back(Some(error))?
+                    }
                     Err(error) => return Err(error),
                 },
             }
@@ -170,7 +220,9 @@ impl Message {
 
     #[getter]
     fn key(&self, py: Python<'_>) -> Option<String> {
-        self.key.as_ref().map(|k| String::from_utf8_lossy(k.as_bytes(py)).into_owned())
+        self.key
+            .as_ref()
+            .map(|k| String::from_utf8_lossy(k.as_bytes(py)).into_owned())
     }
 
     #[getter]
@@ -181,8 +233,13 @@ impl Message {
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let dict = PyDict::new(py);
-        for (name, value) in headers::entries(self.encoded()).filter(|(name, _)| headers::is_users(name)) {
-            dict.set_item(String::from_utf8_lossy(name), String::from_utf8_lossy(value))?;
+        for (name, value) in
+            headers::entries(self.encoded()).filter(|(name, _)| headers::is_users(name))
+        {
+            dict.set_item(
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(value),
+            )?;
         }
         Ok(PyMappingProxy::new(py, dict.as_mapping()))
     }
@@ -191,7 +248,12 @@ impl Message {
     fn raw_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let pairs: Vec<_> = headers::entries(self.encoded())
             .filter(|(name, _)| headers::is_users(name))
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), PyBytes::new(py, value)))
+            .map(|(name, value)| {
+                (
+                    String::from_utf8_lossy(name).into_owned(),
+                    PyBytes::new(py, value),
+                )
+            })
             .collect();
         PyTuple::new(py, pairs)
     }
@@ -206,7 +268,9 @@ impl Message {
         match &self.identity {
             Identity::Record { seq, id: None } => seq.to_string(),
             Identity::Job { lane, seq } => format!("{lane}-{seq}"),
-            Identity::Record { id: Some(id), .. } | Identity::Heard { id: Some(id), .. } => String::from_utf8_lossy(id).into_owned(),
+            Identity::Record { id: Some(id), .. } | Identity::Heard { id: Some(id), .. } => {
+                String::from_utf8_lossy(id).into_owned()
+            }
             Identity::Heard { id: None, .. } => String::new(),
             Identity::Given(given) => given.id.clone(),
         }
@@ -235,7 +299,9 @@ impl Message {
     #[getter]
     fn position(&self, py: Python<'_>) -> PyResult<Option<Py<Position>>> {
         match &self.identity {
-            Identity::Record { seq, .. } => Ok(Some(Position::of(py, &self.decoding.get().name, *seq)?.unbind())),
+            Identity::Record { seq, .. } => Ok(Some(
+                Position::of(py, &self.decoding.get().name, *seq)?.unbind(),
+            )),
             Identity::Given(given) => Ok(given.position.as_ref().map(|p| p.clone_ref(py))),
             _ => Ok(None),
         }
@@ -260,6 +326,11 @@ impl Message {
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
         let this = slf.get();
         let (name, id) = (this.name(slf.py()), this.id());
-        Ok(format!("<{} {} {id:?}, {} bytes>", slf.get_type().name()?, name.bind(slf.py()).repr()?, this.raw.as_bytes(slf.py()).len()))
+        Ok(format!(
+            "<{} {} {id:?}, {} bytes>",
+            slf.get_type().name()?,
+            name.bind(slf.py()).repr()?,
+            this.raw.as_bytes(slf.py()).len()
+        ))
     }
 }

@@ -17,18 +17,40 @@ pub struct Position {
 
 impl Position {
     pub fn new<'py>(py: Python<'py>, stream: &str, seq: u64) -> PyResult<Bound<'py, Self>> {
-        Bound::new(py, Self { stream: PyString::new(py, stream).unbind(), seq, shard: 0 })
+        Bound::new(
+            py,
+            Self {
+                stream: PyString::new(py, stream).unbind(),
+                seq,
+                shard: 0,
+            },
+        )
     }
 
     /// The fast one: the name is shared.
     pub fn of<'py>(py: Python<'py>, stream: &Py<PyString>, seq: u64) -> PyResult<Bound<'py, Self>> {
-        Bound::new(py, Self { stream: stream.clone_ref(py), seq, shard: 0 })
+        Bound::new(
+            py,
+            Self {
+                stream: stream.clone_ref(py),
+                seq,
+                shard: 0,
+            },
+        )
     }
 
     fn text(&self, py: Python<'_>) -> PyResult<String> {
         let stream = self.stream.to_str(py)?;
-        let shard = if self.shard == 0 { String::new() } else { format!(".{}", self.shard) };
-        Ok(if stream.is_empty() { format!("{}{shard}", self.seq) } else { format!("{}{shard}@{stream}", self.seq) })
+        let shard = if self.shard == 0 {
+            String::new()
+        } else {
+            format!(".{}", self.shard)
+        };
+        Ok(if stream.is_empty() {
+            format!("{}{shard}", self.seq)
+        } else {
+            format!("{}{shard}@{stream}", self.seq)
+        })
     }
 }
 
@@ -49,9 +71,16 @@ impl Position {
         let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
         match (seq.parse(), shard.parse()) {
             (Ok(seq), Ok(shard)) if digits(seq_text(place)) && digits(shard_text(place)) => {
-                Ok(Self { stream: PyString::new(py, stream).unbind(), seq, shard })
+                Ok(Self {
+                    stream: PyString::new(py, stream).unbind(),
+                    seq,
+                    shard,
+                })
             }
-            _ => Err(usage(py, &format!("{text:?} is not a position; one looks like 42@orders"))),
+            _ => Err(usage(
+                py,
+                &format!("{text:?} is not a position; one looks like 42@orders"),
+            )),
         }
     }
 
@@ -86,18 +115,33 @@ impl Position {
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(Py<PyType>, (Py<PyString>, u64, u32))> {
         let this = slf.get();
-        Ok((slf.get_type().unbind(), (this.stream.clone_ref(slf.py()), this.seq, this.shard)))
+        Ok((
+            slf.get_type().unbind(),
+            (this.stream.clone_ref(slf.py()), this.seq, this.shard),
+        ))
     }
 
-    fn __richcmp__(&self, py: Python<'_>, other: &Bound<'_, PyAny>, op: CompareOp) -> PyResult<Py<PyAny>> {
-        let Ok(other) = other.cast::<Self>() else { return Ok(py.NotImplemented()) };
+    fn __richcmp__(
+        &self,
+        py: Python<'_>,
+        other: &Bound<'_, PyAny>,
+        op: CompareOp,
+    ) -> PyResult<Py<PyAny>> {
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented());
+        };
         let other = other.get();
-        let together = self.shard == other.shard && self.stream.to_str(py)? == other.stream.to_str(py)?;
+        let together =
+            self.shard == other.shard && self.stream.to_str(py)? == other.stream.to_str(py)?;
         let answer = match op {
             CompareOp::Eq => together && self.seq == other.seq,
             CompareOp::Ne => !(together && self.seq == other.seq),
             _ if !together => {
-                let message = format!("{} and {} are in different shards or streams, and have no order", self.text(py)?, other.text(py)?);
+                let message = format!(
+                    "{} and {} are in different shards or streams, and have no order",
+                    self.text(py)?,
+                    other.text(py)?
+                );
                 return Err(raise(py, "IncomparableError", &message));
             }
             _ => op.matches(self.seq.cmp(&other.seq)),

@@ -28,7 +28,12 @@ pub struct Queue {
 
 impl Queue {
     pub fn new(py: Python<'_>, hub: Link, inner: Inner, name: &str) -> Self {
-        Self { hub, inner, name: PyString::new(py, name).unbind(), writing: Arc::new(Writing::bytes()) }
+        Self {
+            hub,
+            inner,
+            name: PyString::new(py, name).unbind(),
+            writing: Arc::new(Writing::bytes()),
+        }
     }
 
     #[allow(clippy::too_many_arguments)] // the pinned signature
@@ -64,16 +69,30 @@ impl Queue {
         let on_duplicate = match on_duplicate {
             "return" => OnDuplicate::Return,
             "raise" => OnDuplicate::Raise,
-            other => return Err(usage(py, &format!("on_duplicate={other:?}: it is \"return\" or \"raise\""))),
+            other => {
+                return Err(usage(
+                    py,
+                    &format!("on_duplicate={other:?}: it is \"return\" or \"raise\""),
+                ))
+            }
         };
         detached(py, || self.inner.put(&record, priority, on_duplicate))
     }
 
-    fn many<'py>(&self, py: Python<'py>, items: &Bound<'py, PyAny>, atomic: bool) -> PyResult<(Bound<'py, PyList>, Vec<Put>)> {
+    fn many<'py>(
+        &self,
+        py: Python<'py>,
+        items: &Bound<'py, PyAny>,
+        atomic: bool,
+    ) -> PyResult<(Bound<'py, PyList>, Vec<Put>)> {
         let entries = entries(&self.writing, items, true)?;
-        let records: Vec<(Record<'_>, u8)> =
-            entries.iter().map(|e| Ok((e.record(&self.writing)?, e.priority))).collect::<PyResult<_>>()?;
-        let outcome = detached(py, || self.inner.put_many(&records, OnDuplicate::Return, atomic))?;
+        let records: Vec<(Record<'_>, u8)> = entries
+            .iter()
+            .map(|e| Ok((e.record(&self.writing)?, e.priority)))
+            .collect::<PyResult<_>>()?;
+        let outcome = detached(py, || {
+            self.inner.put_many(&records, OnDuplicate::Return, atomic)
+        })?;
         // The last of each lane is the one to wait for.
         let mut marks: Vec<Put> = Vec::new();
         let results = outcome
@@ -87,7 +106,10 @@ impl Queue {
                     }
                     Ok(PyString::new(py, &put.id.to_string()).into_any())
                 }
-                Err(error) => Ok(to_py(py, error, "").into_value(py).into_bound(py).into_any()),
+                Err(error) => Ok(to_py(py, error, "")
+                    .into_value(py)
+                    .into_bound(py)
+                    .into_any()),
             })
             .collect::<PyResult<Vec<_>>>()?;
         Ok((PyList::new(py, results)?, marks))
@@ -96,16 +118,28 @@ impl Queue {
     fn synced(hub: &Link, inner: &Inner, py: Python<'_>, marks: &[Put]) -> PyResult<()> {
         if hub.always {
             let deadline = hub.deadline();
-            detached(py, || marks.iter().try_for_each(|put| inner.wait_durable(put, Some(deadline))))?;
+            detached(py, || {
+                marks
+                    .iter()
+                    .try_for_each(|put| inner.wait_durable(put, Some(deadline)))
+            })?;
         }
         Ok(())
     }
 
-    fn synced_later<'py>(&self, py: Python<'py>, marks: Vec<Put>, result: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn synced_later<'py>(
+        &self,
+        py: Python<'py>,
+        marks: Vec<Put>,
+        result: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         match &self.writing.waiting {
             Some(waiting) if self.hub.always => {
-                let (hub, inner, kept) = (Arc::clone(&self.hub), self.inner.clone(), result.unbind());
-                let later = Later::new(move |py| Self::synced(&hub, &inner, py, &marks).map(|()| kept.clone_ref(py)));
+                let (hub, inner, kept) =
+                    (Arc::clone(&self.hub), self.inner.clone(), result.unbind());
+                let later = Later::new(move |py| {
+                    Self::synced(&hub, &inner, py, &marks).map(|()| kept.clone_ref(py))
+                });
                 waiting.bind(py).call_method1("call", (later,))
             }
             _ => {
@@ -125,13 +159,28 @@ impl Queue {
 
     #[getter]
     fn source(&self, py: Python<'_>) -> PyResult<Source> {
-        Ok(Source::of_queue(Arc::clone(&self.hub), self.inner.source().clone(), self.name.to_str(py)?))
+        Ok(Source::of_queue(
+            Arc::clone(&self.hub),
+            self.inner.source().clone(),
+            self.name.to_str(py)?,
+        ))
     }
 
     #[pyo3(signature = (*, content_type=BYTES, encode=None, waiting=None))]
-    fn bind(&self, py: Python<'_>, content_type: &str, encode: Option<Py<PyAny>>, waiting: Option<Py<PyAny>>) -> Self {
+    fn bind(
+        &self,
+        py: Python<'_>,
+        content_type: &str,
+        encode: Option<Py<PyAny>>,
+        waiting: Option<Py<PyAny>>,
+    ) -> Self {
         let writing = Arc::new(Writing::new(content_type, encode, waiting));
-        Self { hub: Arc::clone(&self.hub), inner: self.inner.clone(), name: self.name.clone_ref(py), writing }
+        Self {
+            hub: Arc::clone(&self.hub),
+            inner: self.inner.clone(),
+            name: self.name.clone_ref(py),
+            writing,
+        }
     }
 
     #[pyo3(signature = (value, /, *, key=None, due_ns=None, priority=0, ttl=None, unique=None, on_duplicate="return", headers=None, time_ns=None,
@@ -150,7 +199,18 @@ impl Queue {
         time_ns: Option<i64>,
         content_type: Option<&str>,
     ) -> PyResult<String> {
-        let done = self.one(value, key, due_ns, priority, ttl, unique, on_duplicate, headers, time_ns, content_type)?;
+        let done = self.one(
+            value,
+            key,
+            due_ns,
+            priority,
+            ttl,
+            unique,
+            on_duplicate,
+            headers,
+            time_ns,
+            content_type,
+        )?;
         Self::synced(&self.hub, &self.inner, value.py(), &[done])?;
         Ok(done.id.to_string())
     }
@@ -172,19 +232,42 @@ impl Queue {
         content_type: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = value.py();
-        let done = self.one(value, key, due_ns, priority, ttl, unique, on_duplicate, headers, time_ns, content_type)?;
-        self.synced_later(py, vec![done], PyString::new(py, &done.id.to_string()).into_any())
+        let done = self.one(
+            value,
+            key,
+            due_ns,
+            priority,
+            ttl,
+            unique,
+            on_duplicate,
+            headers,
+            time_ns,
+            content_type,
+        )?;
+        self.synced_later(
+            py,
+            vec![done],
+            PyString::new(py, &done.id.to_string()).into_any(),
+        )
     }
 
     #[pyo3(signature = (items, /, *, atomic=false))]
-    fn put_many<'py>(&self, items: &Bound<'py, PyAny>, atomic: bool) -> PyResult<Bound<'py, PyList>> {
+    fn put_many<'py>(
+        &self,
+        items: &Bound<'py, PyAny>,
+        atomic: bool,
+    ) -> PyResult<Bound<'py, PyList>> {
         let (results, marks) = self.many(items.py(), items, atomic)?;
         Self::synced(&self.hub, &self.inner, items.py(), &marks)?;
         Ok(results)
     }
 
     #[pyo3(signature = (items, /, *, atomic=false))]
-    fn aput_many<'py>(&self, items: &Bound<'py, PyAny>, atomic: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn aput_many<'py>(
+        &self,
+        items: &Bound<'py, PyAny>,
+        atomic: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (results, marks) = self.many(items.py(), items, atomic)?;
         self.synced_later(items.py(), marks, results.into_any())
     }

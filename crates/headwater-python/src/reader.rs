@@ -42,14 +42,32 @@ pub fn message(py: Python<'_>, record: &RecordRef<'_>, decoding: &Py<Decoding>) 
         decoding: decoding.clone_ref(py),
         value: PyOnceLock::new(),
         time_ns: record.time_ns(),
-        identity: Identity::Record { seq: record.seq, id: record.id().map(Into::into) },
+        identity: Identity::Record {
+            seq: record.seq,
+            id: record.id().map(Into::into),
+        },
     }
 }
 
 impl Reader {
-    pub fn new(hub: Link, decoding: Py<Decoding>, waiting: Option<Py<PyAny>>, reader: Inner) -> Self {
-        let state = State { last: reader.next_seq().saturating_sub(1), reader, pending: None };
-        Self { hub, decoding, waiting, state: Mutex::new(state), stopped: AtomicBool::new(false) }
+    pub fn new(
+        hub: Link,
+        decoding: Py<Decoding>,
+        waiting: Option<Py<PyAny>>,
+        reader: Inner,
+    ) -> Self {
+        let state = State {
+            last: reader.next_seq().saturating_sub(1),
+            reader,
+            pending: None,
+        };
+        Self {
+            hub,
+            decoding,
+            waiting,
+            state: Mutex::new(state),
+            stopped: AtomicBool::new(false),
+        }
     }
 
     /// Never contended for long: nothing that holds it calls Python or lets go of the GIL.
@@ -57,11 +75,17 @@ impl Reader {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take<'py>(&self, py: Python<'py>, state: &mut State) -> PyResult<Result<Option<Bound<'py, PyAny>>, Error>> {
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        state: &mut State,
+    ) -> PyResult<Result<Option<Bound<'py, PyAny>>, Error>> {
         match state.reader.next() {
             Ok(Some(record)) => {
                 state.last = record.seq;
-                Ok(Ok(Some(Bound::new(py, message(py, &record, &self.decoding))?.into_any())))
+                Ok(Ok(Some(
+                    Bound::new(py, message(py, &record, &self.decoding))?.into_any(),
+                )))
             }
             Ok(None) => Ok(Ok(None)),
             Err(error) => Ok(Err(error)),
@@ -69,7 +93,11 @@ impl Reader {
     }
 
     fn raise(&self, py: Python<'_>, error: Error) -> PyErr {
-        to_py(py, error, self.decoding.get().name.to_str(py).unwrap_or_default())
+        to_py(
+            py,
+            error,
+            self.decoding.get().name.to_str(py).unwrap_or_default(),
+        )
     }
 }
 

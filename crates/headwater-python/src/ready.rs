@@ -21,7 +21,8 @@ static NONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// The type `Ready`, made at the first use.
 pub fn ready_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    TYPE.get_or_try_init(py, || unsafe { make(py) }).map(|t| t.bind(py))
+    TYPE.get_or_try_init(py, || unsafe { make(py) })
+        .map(|t| t.bind(py))
 }
 
 /// `Ready(value)`.
@@ -39,7 +40,10 @@ pub fn ready<'py>(py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'
 
 /// `Ready(None)`, one object for all.
 pub fn ready_none(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-    NONE.get_or_try_init(py, || ready(py, PyNone::get(py).to_owned().into_any()).map(Bound::unbind)).map(|o| o.bind(py).clone())
+    NONE.get_or_try_init(py, || {
+        ready(py, PyNone::get(py).to_owned().into_any()).map(Bound::unbind)
+    })
+    .map(|o| o.bind(py).clone())
 }
 
 /// What `awaitable` comes to when it never suspends; a Ready costs a type test.
@@ -53,7 +57,11 @@ pub fn drive<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>) -> PyResult<Bo
             return Ok(Bound::from_borrowed_ptr(py, (*object).value));
         }
         let coroutine: bool = ffi::PyIter_Check(awaitable.as_ptr()) != 0;
-        let iterator = if coroutine || awaitable.hasattr("send")? { awaitable.clone() } else { awaitable.call_method0("__await__")? };
+        let iterator = if coroutine || awaitable.hasattr("send")? {
+            awaitable.clone()
+        } else {
+            awaitable.call_method0("__await__")?
+        };
         let mut out = ptr::null_mut();
         match ffi::PyIter_Send(iterator.as_ptr(), ffi::Py_None(), &mut out) {
             ffi::PySendResult::PYGEN_RETURN => Ok(Bound::from_owned_ptr(py, out)),
@@ -61,7 +69,9 @@ pub fn drive<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>) -> PyResult<Bo
             ffi::PySendResult::PYGEN_NEXT => {
                 drop(Bound::from_owned_ptr(py, out));
                 let _ = iterator.call_method0("close");
-                Err(PyRuntimeError::new_err("an operation of a synchronous connection tried to wait in an event loop"))
+                Err(PyRuntimeError::new_err(
+                    "an operation of a synchronous connection tried to wait in an event loop",
+                ))
             }
         }
     }
@@ -78,7 +88,11 @@ unsafe extern "C" fn same(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     ffi::Py_NewRef(this)
 }
 
-unsafe extern "C" fn send(this: *mut ffi::PyObject, _arg: *mut ffi::PyObject, out: *mut *mut ffi::PyObject) -> ffi::PySendResult {
+unsafe extern "C" fn send(
+    this: *mut ffi::PyObject,
+    _arg: *mut ffi::PyObject,
+    out: *mut *mut ffi::PyObject,
+) -> ffi::PySendResult {
     *out = ffi::Py_NewRef((*this.cast::<ReadyObject>()).value);
     ffi::PySendResult::PYGEN_RETURN
 }
@@ -97,12 +111,20 @@ unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     ptr::null_mut()
 }
 
-unsafe extern "C" fn new(kind: *mut ffi::PyTypeObject, args: *mut ffi::PyObject, kwargs: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn new(
+    kind: *mut ffi::PyTypeObject,
+    args: *mut ffi::PyObject,
+    kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     if !kwargs.is_null() && ffi::PyDict_Size(kwargs) != 0 || ffi::PyTuple_Size(args) > 1 {
         ffi::PyErr_SetString(ffi::PyExc_TypeError, c"Ready takes one value".as_ptr());
         return ptr::null_mut();
     }
-    let value = if ffi::PyTuple_Size(args) == 1 { ffi::PyTuple_GetItem(args, 0) } else { ffi::Py_None() };
+    let value = if ffi::PyTuple_Size(args) == 1 {
+        ffi::PyTuple_GetItem(args, 0)
+    } else {
+        ffi::Py_None()
+    };
     let object = ffi::PyObject_New::<ReadyObject>(kind);
     if !object.is_null() {
         (*object).value = ffi::Py_NewRef(value);
@@ -110,11 +132,17 @@ unsafe extern "C" fn new(kind: *mut ffi::PyTypeObject, args: *mut ffi::PyObject,
     object.cast()
 }
 
-unsafe extern "C" fn result(this: *mut ffi::PyObject, _none: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn result(
+    this: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     ffi::Py_NewRef((*this.cast::<ReadyObject>()).value)
 }
 
-unsafe extern "C" fn send_method(this: *mut ffi::PyObject, _arg: *mut ffi::PyObject) -> *mut ffi::PyObject {
+unsafe extern "C" fn send_method(
+    this: *mut ffi::PyObject,
+    _arg: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
     next(this)
 }
 
@@ -125,19 +153,25 @@ unsafe impl<T> Sync for Table<T> {}
 static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
     ffi::PyMethodDef {
         ml_name: c"result".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: result },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: result,
+        },
         ml_flags: ffi::METH_NOARGS,
         ml_doc: c"The value.".as_ptr(),
     },
     ffi::PyMethodDef {
         ml_name: c"send".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: send_method },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: send_method,
+        },
         ml_flags: ffi::METH_O,
         ml_doc: c"Raises StopIteration with the value.".as_ptr(),
     },
     ffi::PyMethodDef {
         ml_name: c"__class_getitem__".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: ffi::Py_GenericAlias,
+        },
         ml_flags: ffi::METH_O | ffi::METH_CLASS,
         ml_doc: ptr::null(),
     },
@@ -146,7 +180,10 @@ static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
 
 unsafe fn make(py: Python<'_>) -> PyResult<Py<PyType>> {
     fn slot(number: c_int, at: *mut c_void) -> ffi::PyType_Slot {
-        ffi::PyType_Slot { slot: number, pfunc: at }
+        ffi::PyType_Slot {
+            slot: number,
+            pfunc: at,
+        }
     }
     let mut slots = [
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
@@ -156,7 +193,10 @@ unsafe fn make(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_am_await, same as *mut c_void),
         slot(ffi::Py_am_send, send as *mut c_void),
         slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast_mut().cast()),
-        slot(ffi::Py_tp_doc, c"An awaitable that is done.".as_ptr().cast_mut().cast()),
+        slot(
+            ffi::Py_tp_doc,
+            c"An awaitable that is done.".as_ptr().cast_mut().cast(),
+        ),
         slot(0, ptr::null_mut()),
     ];
     let mut spec = ffi::PyType_Spec {
@@ -166,5 +206,6 @@ unsafe fn make(py: Python<'_>) -> PyResult<Py<PyType>> {
         flags: ffi::Py_TPFLAGS_DEFAULT as _,
         slots: slots.as_mut_ptr(),
     };
-    Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&mut spec)).and_then(|t| Ok(t.cast_into::<PyType>()?.unbind()))
+    Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&mut spec))
+        .and_then(|t| Ok(t.cast_into::<PyType>()?.unbind()))
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use headwater_log::group::{DeadLetter, ErrorNote, JobId, Nack, NackOutcome, SeekTo, Source as Inner, Ticket};
+use headwater_log::group::{
+    DeadLetter, ErrorNote, JobId, Nack, NackOutcome, SeekTo, Source as Inner, Ticket,
+};
 use headwater_log::log::Record;
 use headwater_log::Error;
 use pyo3::prelude::*;
@@ -31,25 +33,42 @@ pub struct Source {
 type Note = (String, String, String);
 
 fn note(error: Option<Note>) -> Option<ErrorNote> {
-    error.map(|(kind, message, traceback)| ErrorNote { kind, message, traceback })
+    error.map(|(kind, message, traceback)| ErrorNote {
+        kind,
+        message,
+        traceback,
+    })
 }
 
 fn jobs(py: Python<'_>, ids: Option<Vec<String>>) -> PyResult<Option<Vec<JobId>>> {
-    ids.map(|ids| ids.iter().map(|id| job(py, id)).collect()).transpose()
+    ids.map(|ids| ids.iter().map(|id| job(py, id)).collect())
+        .transpose()
 }
 
 pub fn job(py: Python<'_>, id: &str) -> PyResult<JobId> {
     // A record of a stream is named by its position alone.
-    id.parse().or_else(|_| id.parse().map(|seq| JobId { lane: 0, seq })).map_err(|_| usage(py, &format!("{id:?} is not the id of a message")))
+    id.parse()
+        .or_else(|_| id.parse().map(|seq| JobId { lane: 0, seq }))
+        .map_err(|_| usage(py, &format!("{id:?} is not the id of a message")))
 }
 
 impl Source {
     pub fn of_group(hub: Link, inner: Inner, name: &str) -> PyResult<Self> {
-        Ok(Self { hub, inner, name: name.to_owned(), queue: false })
+        Ok(Self {
+            hub,
+            inner,
+            name: name.to_owned(),
+            queue: false,
+        })
     }
 
     pub fn of_queue(hub: Link, inner: Inner, name: &str) -> Self {
-        Self { hub, inner, name: name.to_owned(), queue: true }
+        Self {
+            hub,
+            inner,
+            name: name.to_owned(),
+            queue: true,
+        }
     }
 
     /// The ticket of a delivery that is not settled yet; it is from now on.
@@ -67,15 +86,25 @@ impl Source {
             value: PyOnceLock::new(),
             time_ns: record.time_ns(),
             identity: if self.queue {
-                Identity::Job { lane: dead.id.lane, seq: dead.id.seq }
+                Identity::Job {
+                    lane: dead.id.lane,
+                    seq: dead.id.seq,
+                }
             } else {
-                Identity::Record { seq: dead.id.seq, id: record.id().map(Into::into) }
+                Identity::Record {
+                    seq: dead.id.seq,
+                    id: record.id().map(Into::into),
+                }
             },
         }
     }
 
     fn id(&self, id: JobId) -> String {
-        if self.queue { id.to_string() } else { id.seq.to_string() }
+        if self.queue {
+            id.to_string()
+        } else {
+            id.seq.to_string()
+        }
     }
 }
 
@@ -97,12 +126,26 @@ impl Source {
         eager: bool,
         sync: bool,
     ) -> Consumer {
-        Consumer::new(Arc::clone(&self.hub), self.inner.clone(), self.queue, decoding, prefetch, waiting, hooks, eager, sync)
+        Consumer::new(
+            Arc::clone(&self.hub),
+            self.inner.clone(),
+            self.queue,
+            decoding,
+            prefetch,
+            waiting,
+            hooks,
+            eager,
+            sync,
+        )
     }
 
     /// Acknowledges; answers those whose lease was lost.
     #[pyo3(signature = (deliveries, /))]
-    fn ack_many<'py>(&self, py: Python<'py>, deliveries: Vec<Bound<'py, Delivery>>) -> PyResult<Bound<'py, PyList>> {
+    fn ack_many<'py>(
+        &self,
+        py: Python<'py>,
+        deliveries: Vec<Bound<'py, Delivery>>,
+    ) -> PyResult<Bound<'py, PyList>> {
         let mut tickets = Vec::with_capacity(deliveries.len());
         let mut taken = Vec::with_capacity(deliveries.len());
         let lost = PyList::empty(py);
@@ -119,7 +162,10 @@ impl Source {
         for delivery in &taken {
             delivery.get().finish(done.is_ok());
         }
-        for (delivery, kept) in taken.iter().zip(done.map_err(|e| crate::errors::to_py(py, e, ""))?) {
+        for (delivery, kept) in taken
+            .iter()
+            .zip(done.map_err(|e| crate::errors::to_py(py, e, ""))?)
+        {
             if !kept {
                 lost.append(delivery)?;
             }
@@ -129,14 +175,27 @@ impl Source {
 
     #[pyo3(signature = (delivery, /))]
     fn ack(&self, py: Python<'_>, delivery: &Bound<'_, Delivery>) -> PyResult<()> {
-        delivery.get().settle(py, |source, ticket| source.ack(&[ticket]).map(|kept| kept == [true]))
+        delivery.get().settle(py, |source, ticket| {
+            source.ack(&[ticket]).map(|kept| kept == [true])
+        })
     }
 
     /// "retry" or "dead"; error: (kind, message, traceback).
     #[pyo3(signature = (delivery, /, *, delay=None, counted=true, error=None))]
-    fn retry(&self, py: Python<'_>, delivery: &Bound<'_, Delivery>, delay: Option<f64>, counted: bool, error: Option<Note>) -> PyResult<&'static str> {
+    fn retry(
+        &self,
+        py: Python<'_>,
+        delivery: &Bound<'_, Delivery>,
+        delay: Option<f64>,
+        counted: bool,
+        error: Option<Note>,
+    ) -> PyResult<&'static str> {
         let ticket = self.take(delivery)?;
-        let nack = Nack { delay: delay.map(seconds), counted, error: note(error) };
+        let nack = Nack {
+            delay: delay.map(seconds),
+            counted,
+            error: note(error),
+        };
         let done = detached(py, || self.inner.nack(ticket, &nack));
         delivery.get().finish(done.is_ok());
         match done? {
@@ -147,15 +206,26 @@ impl Source {
     }
 
     #[pyo3(signature = (delivery, reason, /, error=None))]
-    fn reject(&self, py: Python<'_>, delivery: &Bound<'_, Delivery>, reason: &str, error: Option<Note>) -> PyResult<()> {
+    fn reject(
+        &self,
+        py: Python<'_>,
+        delivery: &Bound<'_, Delivery>,
+        reason: &str,
+        error: Option<Note>,
+    ) -> PyResult<()> {
         let error = note(error);
-        delivery.get().settle(py, |source, ticket| source.reject(ticket, reason, error.as_ref()))
+        delivery.get().settle(py, |source, ticket| {
+            source.reject(ticket, reason, error.as_ref())
+        })
     }
 
     /// Gives back without counting an attempt.
     #[pyo3(signature = (deliveries, /))]
     fn release(&self, py: Python<'_>, deliveries: Vec<Bound<'_, Delivery>>) -> PyResult<()> {
-        let taken: Vec<_> = deliveries.iter().filter_map(|d| d.get().claim_settling().map(|ticket| (d, ticket))).collect();
+        let taken: Vec<_> = deliveries
+            .iter()
+            .filter_map(|d| d.get().claim_settling().map(|ticket| (d, ticket)))
+            .collect();
         let tickets: Vec<Ticket> = taken.iter().map(|(_, ticket)| *ticket).collect();
         let done = detached(py, || self.inner.release(&tickets));
         for (delivery, _) in &taken {
@@ -172,7 +242,10 @@ impl Source {
         dict.set_item("leased", stats.leased)?;
         dict.set_item("dead", stats.dead)?;
         dict.set_item("oldest_age", stats.oldest_age_ns.map(|ns| ns as f64 / 1e9))?;
-        dict.set_item("oldest_lease", stats.oldest_lease_ns.map(|ns| ns as f64 / 1e9))?;
+        dict.set_item(
+            "oldest_lease",
+            stats.oldest_lease_ns.map(|ns| ns as f64 / 1e9),
+        )?;
         dict.set_item("put_total", stats.put_total)?;
         dict.set_item("acked_total", stats.acked_total)?;
         dict.set_item("expired_total", stats.expired_total)?;
@@ -187,14 +260,20 @@ impl Source {
     /// "earliest", "latest" or a position.
     #[pyo3(signature = (to, /))]
     fn seek(&self, py: Python<'_>, to: &Bound<'_, PyAny>) -> PyResult<()> {
-        let to = match to.cast::<PyString>() {
-            Ok(word) => match word.to_str()? {
-                "earliest" => SeekTo::Earliest,
-                "latest" => SeekTo::Latest,
-                other => return Err(usage(py, &format!("{other:?}: one seeks \"earliest\", \"latest\", a position or a time"))),
-            },
-            Err(_) => SeekTo::Seq(to.extract()?),
-        };
+        let to =
+            match to.cast::<PyString>() {
+                Ok(word) => match word.to_str()? {
+                    "earliest" => SeekTo::Earliest,
+                    "latest" => SeekTo::Latest,
+                    other => return Err(usage(
+                        py,
+                        &format!(
+                            "{other:?}: one seeks \"earliest\", \"latest\", a position or a time"
+                        ),
+                    )),
+                },
+                Err(_) => SeekTo::Seq(to.extract()?),
+            };
         detached(py, || self.inner.seek(to)).map(drop)
     }
 
@@ -224,7 +303,13 @@ impl Source {
 
     /// Each with {id, reason, error, history, died_ns}.
     #[pyo3(signature = (decoding, after=None, max=1000))]
-    fn dead_list<'py>(&self, py: Python<'py>, decoding: Py<Decoding>, after: Option<&str>, max: usize) -> PyResult<Bound<'py, PyList>> {
+    fn dead_list<'py>(
+        &self,
+        py: Python<'py>,
+        decoding: Py<Decoding>,
+        after: Option<&str>,
+        max: usize,
+    ) -> PyResult<Bound<'py, PyList>> {
         let after = after.map(|id| job(py, id)).transpose()?;
         let found = detached(py, || self.inner.dead_list(after, max))?;
         let list = PyList::empty(py);
@@ -261,22 +346,41 @@ impl Source {
     }
 
     #[pyo3(signature = (ids=None, max=None))]
-    fn dead_redrive(&self, py: Python<'_>, ids: Option<Vec<String>>, max: Option<usize>) -> PyResult<usize> {
+    fn dead_redrive(
+        &self,
+        py: Python<'_>,
+        ids: Option<Vec<String>>,
+        max: Option<usize>,
+    ) -> PyResult<usize> {
         let ids = jobs(py, ids)?;
         detached(py, || self.inner.dead_redrive(ids.as_deref(), max))
     }
 
     /// Another value for a dead letter; its key and headers stay.
     #[pyo3(signature = (id, value, /, content_type))]
-    fn dead_edit(&self, py: Python<'_>, id: &str, value: &[u8], content_type: &str) -> PyResult<()> {
+    fn dead_edit(
+        &self,
+        py: Python<'_>,
+        id: &str,
+        value: &[u8],
+        content_type: &str,
+    ) -> PyResult<()> {
         let id = job(py, id)?;
         let mut encoded = Vec::new();
         headers::plain(&ContentType::new(content_type), &mut encoded);
         detached(py, || {
             let letters = self.inner.dead_list(None, usize::MAX)?;
-            let old = letters.iter().find(|letter| letter.id == id).ok_or_else(|| Error::NotFound { what: "dead letter", name: id.to_string() })?;
+            let old = letters
+                .iter()
+                .find(|letter| letter.id == id)
+                .ok_or_else(|| Error::NotFound {
+                    what: "dead letter",
+                    name: id.to_string(),
+                })?;
             let old = old.record.get();
-            for (name, value) in headers::entries(old.headers().unwrap_or_default()).filter(|(name, _)| !name.is_empty()) {
+            for (name, value) in headers::entries(old.headers().unwrap_or_default())
+                .filter(|(name, _)| !name.is_empty())
+            {
                 headers::push(&mut encoded, name, value);
             }
             let record = Record {
@@ -298,10 +402,24 @@ impl Source {
 }
 
 fn text(error: &ErrorNote) -> String {
-    if error.message.is_empty() { error.kind.clone() } else { format!("{}: {}", error.kind, error.message) }
+    if error.message.is_empty() {
+        error.kind.clone()
+    } else {
+        format!("{}: {}", error.kind, error.message)
+    }
 }
 
 pub fn lost(py: Python<'_>, delivery: &Bound<'_, Delivery>) -> PyErr {
-    let id: String = delivery.as_any().getattr("id").and_then(|id| id.extract()).unwrap_or_default();
-    raise(py, "LeaseLostError", &format!("the lease of message {id} is over: another consumer may have it; nothing was changed"))
+    let id: String = delivery
+        .as_any()
+        .getattr("id")
+        .and_then(|id| id.extract())
+        .unwrap_or_default();
+    raise(
+        py,
+        "LeaseLostError",
+        &format!(
+            "the lease of message {id} is over: another consumer may have it; nothing was changed"
+        ),
+    )
 }

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use headwater_log::log::Record;
-use headwater_log::options::{Retention, StreamConfig};
-use headwater_log::stream::{Appended, Conditions, Expect, ExpectKey, ReadOptions, Start, Stop, Stream as Inner, Wait};
+use headwater_log::options::StreamConfig;
+use headwater_log::stream::{
+    Appended, Conditions, Expect, ExpectKey, ReadOptions, Start, Stop, Stream as Inner, Wait,
+};
 use headwater_log::Error;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::calls::text_or_bytes;
-use crate::convert::{group_config, retention, stream_config};
+use crate::convert::{retention, stream_config};
 use crate::decoding::Decoding;
 use crate::errors::{to_py, usage};
 use crate::headers::BYTES;
-use crate::hub::{detached, detached_in, Later, Link};
+use crate::hub::{detached, detached_in, Link};
 use crate::position::Position;
 use crate::reader::Reader;
 use crate::ready::ready;
-use crate::source::Source;
 use crate::writing::{entries, Writing};
 
 /// Above this an append is copied with the GIL released.
@@ -36,7 +37,12 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(py: Python<'_>, hub: Link, inner: Arc<Inner>, name: &str) -> Self {
-        Self { hub, inner, name: PyString::new(py, name).unbind(), writing: Arc::new(Writing::bytes()) }
+        Self {
+            hub,
+            inner,
+            name: PyString::new(py, name).unbind(),
+            writing: Arc::new(Writing::bytes()),
+        }
     }
 
     fn raise(&self, py: Python<'_>, error: Error) -> PyErr {
@@ -60,14 +66,25 @@ impl Stream {
             Err(usage(py, &format!("{what} is a Position or {word:?}")))
         };
         Ok(Conditions {
-            expect: expect.map(|p| seq(p, "empty", "expect")).transpose()?.map(|s| s.map_or(Expect::Empty, Expect::Seq)),
-            expect_key: expect_key.map(|p| seq(p, "absent", "expect_key")).transpose()?.map(|s| s.map_or(ExpectKey::Absent, ExpectKey::Seq)),
+            expect: expect
+                .map(|p| seq(p, "empty", "expect"))
+                .transpose()?
+                .map(|s| s.map_or(Expect::Empty, Expect::Seq)),
+            expect_key: expect_key
+                .map(|p| seq(p, "absent", "expect_key"))
+                .transpose()?
+                .map(|s| s.map_or(ExpectKey::Absent, ExpectKey::Seq)),
         })
     }
 
     /// Appends with the GIL held where that takes no time, else without it.
     #[inline]
-    fn put(&self, py: Python<'_>, record: &Record<'_>, conditions: &Conditions) -> PyResult<Appended> {
+    fn put(
+        &self,
+        py: Python<'_>,
+        record: &Record<'_>,
+        conditions: &Conditions,
+    ) -> PyResult<Appended> {
         if record.value.len() <= LARGE {
             match self.inner.append(record, conditions, Wait::Try) {
                 Err(Error::WouldBlock) => {}
@@ -75,12 +92,22 @@ impl Stream {
             }
         }
         let deadline = self.hub.deadline();
-        detached_in(py, &self.name, || self.inner.append(record, conditions, Wait::Until(deadline)))
+        detached_in(py, &self.name, || {
+            self.inner.append(record, conditions, Wait::Until(deadline))
+        })
     }
 
-    fn put_many<'py>(&self, py: Python<'py>, items: &Bound<'py, PyAny>, atomic: bool) -> PyResult<(Bound<'py, PyList>, u64)> {
+    fn put_many<'py>(
+        &self,
+        py: Python<'py>,
+        items: &Bound<'py, PyAny>,
+        atomic: bool,
+    ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let entries = entries(&self.writing, items, false)?;
-        let records: Vec<Record<'_>> = entries.iter().map(|e| e.record(&self.writing)).collect::<PyResult<_>>()?;
+        let records: Vec<Record<'_>> = entries
+            .iter()
+            .map(|e| e.record(&self.writing))
+            .collect::<PyResult<_>>()?;
         let bytes: usize = records.iter().map(|r| r.value.len()).sum();
         let mut outcome = Err(Error::WouldBlock);
         if bytes <= LARGE_BATCH {
@@ -88,7 +115,10 @@ impl Stream {
         }
         if matches!(outcome, Err(Error::WouldBlock)) {
             let deadline = self.hub.deadline();
-            outcome = py.detach(|| self.inner.append_many(&records, atomic, Wait::Until(deadline)));
+            outcome = py.detach(|| {
+                self.inner
+                    .append_many(&records, atomic, Wait::Until(deadline))
+            });
         }
         let mut mark = 0;
         let results = outcome
@@ -99,7 +129,11 @@ impl Stream {
                     mark = mark.max(done.end_lba);
                     Position::of(py, &self.name, done.seq).map(Bound::into_any)
                 }
-                Err(error) => Ok(self.raise(py, error).into_value(py).into_bound(py).into_any()),
+                Err(error) => Ok(self
+                    .raise(py, error)
+                    .into_value(py)
+                    .into_bound(py)
+                    .into_any()),
             })
             .collect::<PyResult<Vec<_>>>()?;
         Ok((PyList::new(py, results)?, mark))
@@ -111,15 +145,21 @@ impl Stream {
             return Ok(());
         }
         let deadline = self.hub.deadline();
-        detached_in(py, &self.name, || self.inner.wait_durable(mark, Some(deadline)))
+        detached_in(py, &self.name, || {
+            self.inner.wait_durable(mark, Some(deadline))
+        })
     }
 
-    fn synced_later<'py>(slf: &Bound<'py, Self>, mark: u64, result: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn synced_later<'py>(
+        slf: &Bound<'py, Self>,
+        mark: u64,
+        result: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         match &this.writing.waiting {
-            Some(waiting) if this.hub.always && !this.inner.durable(mark) => {
-                waiting.bind(py).call_method1("durable", (slf, mark, result))
-            }
+            Some(waiting) if this.hub.always && !this.inner.durable(mark) => waiting
+                .bind(py)
+                .call_method1("durable", (slf, mark, result)),
             _ => {
                 this.synced(py, mark)?;
                 ready(py, result)
@@ -136,9 +176,20 @@ impl Stream {
     }
 
     #[pyo3(signature = (*, content_type=BYTES, encode=None, waiting=None))]
-    fn bind(&self, py: Python<'_>, content_type: &str, encode: Option<Py<PyAny>>, waiting: Option<Py<PyAny>>) -> Self {
+    fn bind(
+        &self,
+        py: Python<'_>,
+        content_type: &str,
+        encode: Option<Py<PyAny>>,
+        waiting: Option<Py<PyAny>>,
+    ) -> Self {
         let writing = Arc::new(Writing::new(content_type, encode, waiting));
-        Self { hub: Arc::clone(&self.hub), inner: Arc::clone(&self.inner), name: self.name.clone_ref(py), writing }
+        Self {
+            hub: Arc::clone(&self.hub),
+            inner: Arc::clone(&self.inner),
+            name: self.name.clone_ref(py),
+            writing,
+        }
     }
 
     #[pyo3(signature = (value, /, *, key=None, id=None, expect=None, expect_key=None, headers=None, time_ns=None, content_type=None))]
@@ -155,7 +206,16 @@ impl Stream {
         content_type: Option<&str>,
     ) -> PyResult<Bound<'py, Position>> {
         let py = value.py();
-        let done = self.one(value, key, id, expect, expect_key, headers, time_ns, content_type)?;
+        let done = self.one(
+            value,
+            key,
+            id,
+            expect,
+            expect_key,
+            headers,
+            time_ns,
+            content_type,
+        )?;
         if self.hub.always {
             self.synced(py, done.end_lba)?;
         }
@@ -176,7 +236,16 @@ impl Stream {
         content_type: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
-        let done = this.one(value, key, id, expect, expect_key, headers, time_ns, content_type)?;
+        let done = this.one(
+            value,
+            key,
+            id,
+            expect,
+            expect_key,
+            headers,
+            time_ns,
+            content_type,
+        )?;
         let position = Position::of(py, &this.name, done.seq)?.into_any();
         if this.hub.always {
             return Self::synced_later(slf, done.end_lba, position);
@@ -185,14 +254,22 @@ impl Stream {
     }
 
     #[pyo3(signature = (items, /, *, atomic=false))]
-    fn append_many<'py>(&self, items: &Bound<'py, PyAny>, atomic: bool) -> PyResult<Bound<'py, PyList>> {
+    fn append_many<'py>(
+        &self,
+        items: &Bound<'py, PyAny>,
+        atomic: bool,
+    ) -> PyResult<Bound<'py, PyList>> {
         let (results, mark) = self.put_many(items.py(), items, atomic)?;
         self.synced(items.py(), mark)?;
         Ok(results)
     }
 
     #[pyo3(signature = (items, /, *, atomic=false))]
-    fn aappend_many<'py>(slf: &Bound<'py, Self>, items: &Bound<'py, PyAny>, atomic: bool) -> PyResult<Bound<'py, PyAny>> {
+    fn aappend_many<'py>(
+        slf: &Bound<'py, Self>,
+        items: &Bound<'py, PyAny>,
+        atomic: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let (results, mark) = slf.get().put_many(items.py(), items, atomic)?;
         Self::synced_later(slf, mark, results.into_any())
     }
@@ -221,27 +298,40 @@ impl Stream {
         skip_trimmed: bool,
         waiting: Option<Py<PyAny>>,
     ) -> PyResult<Reader> {
-        let start = match (after, last, time_ns, start) {
-            (Some(seq), ..) => Start::After(seq),
-            (_, Some(n), ..) => Start::Last(n),
-            (_, _, Some(time), _) => Start::Time(time),
-            (.., Some(word)) if word.is_instance_of::<PyString>() => match word.extract()? {
-                "earliest" => Start::Earliest,
-                "latest" => Start::Latest,
-                other => return Err(usage(py, &format!("start={other:?}: it is \"earliest\", \"latest\", a position or a time"))),
-            },
-            (.., Some(seq)) => Start::Seq(seq.extract()?),
-            (.., None) => Start::Earliest,
-        };
+        let start =
+            match (after, last, time_ns, start) {
+                (Some(seq), ..) => Start::After(seq),
+                (_, Some(n), ..) => Start::Last(n),
+                (_, _, Some(time), _) => Start::Time(time),
+                (.., Some(word)) if word.is_instance_of::<PyString>() => match word.extract()? {
+                    "earliest" => Start::Earliest,
+                    "latest" => Start::Latest,
+                    other => return Err(usage(
+                        py,
+                        &format!(
+                            "start={other:?}: it is \"earliest\", \"latest\", a position or a time"
+                        ),
+                    )),
+                },
+                (.., Some(seq)) => Start::Seq(seq.extract()?),
+                (.., None) => Start::Earliest,
+            };
         let options = ReadOptions {
             start,
             stop: stop.map(Stop::Seq).or(stop_time_ns.map(Stop::Time)),
             follow,
-            key: key.map(|k| text_or_bytes(k).map(<[u8]>::to_vec)).transpose()?,
+            key: key
+                .map(|k| text_or_bytes(k).map(<[u8]>::to_vec))
+                .transpose()?,
             skip_trimmed,
         };
         let reader = detached_in(py, &self.name, || self.inner.reader(options))?;
-        Ok(Reader::new(Arc::clone(&self.hub), decoding, waiting, reader))
+        Ok(Reader::new(
+            Arc::clone(&self.hub),
+            decoding,
+            waiting,
+            reader,
+        ))
     }
 
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
@@ -272,31 +362,17 @@ impl Stream {
     }
 
     #[pyo3(signature = (*, retention=None, partitions=None))]
-    fn alter(&self, py: Python<'_>, retention: Option<(Option<f64>, Option<u64>, Option<u64>)>, partitions: Option<u32>) -> PyResult<()> {
-        let asked = StreamConfig { retention: self::retention(retention), partitions };
+    fn alter(
+        &self,
+        py: Python<'_>,
+        retention: Option<(Option<f64>, Option<u64>, Option<u64>)>,
+        partitions: Option<u32>,
+    ) -> PyResult<()> {
+        let asked = StreamConfig {
+            retention: self::retention(retention),
+            partitions,
+        };
         detached(py, || self.inner.alter(&asked)).map(drop)
-    }
-
-    #[pyo3(signature = (name, /, **options))]
-    fn declare_group(&self, py: Python<'_>, name: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Source> {
-        let config = group_config(options)?;
-        let group = detached(py, || self.inner.declare_group(name, &config))?;
-        Source::of_group(Arc::clone(&self.hub), group, name)
-    }
-
-    #[pyo3(signature = (name, /))]
-    fn open_group(&self, py: Python<'_>, name: &str) -> PyResult<Source> {
-        let group = detached(py, || self.inner.open_group(name))?;
-        Source::of_group(Arc::clone(&self.hub), group, name)
-    }
-
-    fn groups(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        detached(py, || self.inner.groups())
-    }
-
-    #[pyo3(signature = (name, /))]
-    fn delete_group(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        detached(py, || self.inner.delete_group(name))
     }
 }
 

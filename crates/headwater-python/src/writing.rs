@@ -22,7 +22,12 @@ impl Writing {
         let content = ContentType::new(content_type);
         let mut plain = Vec::new();
         headers::plain(&content, &mut plain);
-        Self { content, plain, encode, waiting }
+        Self {
+            content,
+            plain,
+            encode,
+            waiting,
+        }
     }
 
     pub fn bytes() -> Self {
@@ -35,7 +40,11 @@ impl Writing {
 
     /// The bytes of a value; with a content type of its own it is bytes already.
     #[inline]
-    pub fn encode<'py>(&self, value: &Bound<'py, PyAny>, encoded: bool) -> PyResult<Bound<'py, PyBytes>> {
+    pub fn encode<'py>(
+        &self,
+        value: &Bound<'py, PyAny>,
+        encoded: bool,
+    ) -> PyResult<Bound<'py, PyBytes>> {
         match &self.encode {
             Some(encode) if !encoded => as_bytes(&call_one(encode.bind(value.py()), value)?),
             _ => as_bytes(value),
@@ -43,7 +52,11 @@ impl Writing {
     }
 
     /// The headers of one record; None: `plain`.
-    pub fn headers(&self, headers: Option<&Bound<'_, PyAny>>, content_type: Option<&str>) -> PyResult<Option<Vec<u8>>> {
+    pub fn headers(
+        &self,
+        headers: Option<&Bound<'_, PyAny>>,
+        content_type: Option<&str>,
+    ) -> PyResult<Option<Vec<u8>>> {
         if headers.is_none() && content_type.is_none() {
             return Ok(None);
         }
@@ -67,7 +80,11 @@ fn as_bytes<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
     let kind = value.get_type();
     let buffer = unsafe { pyo3::ffi::PyObject_CheckBuffer(value.as_ptr()) } != 0;
     if !buffer {
-        return Err(raise(py, "EncodeError", &format!("bytes expected, not {}", kind.name()?)));
+        return Err(raise(
+            py,
+            "EncodeError",
+            &format!("bytes expected, not {}", kind.name()?),
+        ));
     }
     Ok(py.get_type::<PyBytes>().call1((value,))?.cast_into()?)
 }
@@ -92,7 +109,17 @@ pub fn ttl_ns(ttl: f64) -> i64 {
 
 impl<'py> Entry<'py> {
     fn plain(value: Bound<'py, PyBytes>) -> Self {
-        Self { value, key: None, id: None, headers: None, time_ns: None, due_ns: None, ttl_ns: None, unique: None, priority: 0 }
+        Self {
+            value,
+            key: None,
+            id: None,
+            headers: None,
+            time_ns: None,
+            due_ns: None,
+            ttl_ns: None,
+            unique: None,
+            priority: 0,
+        }
     }
 
     /// (value, key, id, headers, time_ns, content_type)
@@ -108,7 +135,13 @@ impl<'py> Entry<'py> {
         let (value, key, id, headers, time_ns, content): Fields<'py> = item.extract()?;
         let value = writing.encode(&value, content.is_some())?;
         let headers = writing.headers(headers.as_ref(), content.as_deref())?;
-        Ok(Self { key, id, headers, time_ns, ..Self::plain(value) })
+        Ok(Self {
+            key,
+            id,
+            headers,
+            time_ns,
+            ..Self::plain(value)
+        })
     }
 
     /// (value, key, headers, time_ns, due_ns, priority, ttl, unique, content_type)
@@ -124,10 +157,20 @@ impl<'py> Entry<'py> {
             Option<Bound<'py, PyString>>,
             Option<String>,
         );
-        let (value, key, headers, time_ns, due_ns, priority, ttl, unique, content): Fields<'py> = item.extract()?;
+        let (value, key, headers, time_ns, due_ns, priority, ttl, unique, content): Fields<'py> =
+            item.extract()?;
         let value = writing.encode(&value, content.is_some())?;
         let headers = writing.headers(headers.as_ref(), content.as_deref())?;
-        Ok(Self { key, headers, time_ns, due_ns, ttl_ns: ttl.map(ttl_ns), unique, priority, ..Self::plain(value) })
+        Ok(Self {
+            key,
+            headers,
+            time_ns,
+            due_ns,
+            ttl_ns: ttl.map(ttl_ns),
+            unique,
+            priority,
+            ..Self::plain(value)
+        })
     }
 
     pub fn record<'a>(&'a self, writing: &'a Writing) -> PyResult<Record<'a>> {
@@ -139,16 +182,28 @@ impl<'py> Entry<'py> {
                 None => writing.plain(),
                 Some(headers) => (!headers.is_empty()).then_some(headers),
             },
-            id: self.id.as_ref().map(|t| t.to_str().map(str::as_bytes)).transpose()?,
+            id: self
+                .id
+                .as_ref()
+                .map(|t| t.to_str().map(str::as_bytes))
+                .transpose()?,
             due_ns: self.due_ns,
             ttl_ns: self.ttl_ns,
-            unique: self.unique.as_ref().map(|t| t.to_str().map(str::as_bytes)).transpose()?,
+            unique: self
+                .unique
+                .as_ref()
+                .map(|t| t.to_str().map(str::as_bytes))
+                .transpose()?,
         })
     }
 }
 
 /// The elements of `append_many` or `put_many`: plain values, or tuples with options.
-pub fn entries<'py>(writing: &Writing, items: &Bound<'py, PyAny>, queue: bool) -> PyResult<Vec<Entry<'py>>> {
+pub fn entries<'py>(
+    writing: &Writing,
+    items: &Bound<'py, PyAny>,
+    queue: bool,
+) -> PyResult<Vec<Entry<'py>>> {
     let mut found = Vec::with_capacity(items.len()?);
     let mut add = |item: Bound<'py, PyAny>| -> PyResult<()> {
         found.push(match item.cast_exact::<PyTuple>() {
@@ -163,7 +218,11 @@ pub fn entries<'py>(writing: &Writing, items: &Bound<'py, PyAny>, queue: bool) -
             add(item)?;
         }
     } else {
-        for item in items.cast::<PySequence>().map_err(|_| usage(items.py(), "a sequence of items expected"))?.try_iter()? {
+        for item in items
+            .cast::<PySequence>()
+            .map_err(|_| usage(items.py(), "a sequence of items expected"))?
+            .try_iter()?
+        {
             add(item?)?;
         }
     }
