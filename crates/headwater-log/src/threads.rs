@@ -25,6 +25,8 @@ use crate::shared::{monotonic_ns, Shared};
 const GUARD: Duration = Duration::from_secs(2);
 /// The janitor's ticks, while there is somebody to look after.
 const JANITOR: Duration = Duration::from_millis(100);
+/// The same while it is alone: how long a newcomer may be without somebody who looks after it.
+const JANITOR_ALONE: Duration = Duration::from_millis(500);
 /// A janitor whose last tick is older is stopped or gone: whoever sees it does its duties.
 const JANITOR_LATE_NS: u64 = 2_000_000_000;
 const BEAT: Duration = Duration::from_millis(250);
@@ -278,6 +280,8 @@ struct Watch {
     janitor: bool,
     /// By slot: the generation, and a descriptor that turns readable when the process ends.
     processes: HashMap<u16, (u32, OwnedFd)>,
+    /// Generations that ended but are not cleaned up yet: their descriptors would wake us again and again.
+    ended: HashMap<u16, u32>,
     last_look: Instant,
 }
 
@@ -290,6 +294,7 @@ fn engine(shared: &Arc<Shared>) {
             .and_then(|run| Held::open(&run.join("janitor")).ok()),
         janitor: shared.run.is_none(),
         processes: HashMap::new(),
+        ended: HashMap::new(),
         last_look: Instant::now() - GUARD,
     };
     let mut idle_beats = 0u32;
@@ -307,8 +312,11 @@ fn engine(shared: &Arc<Shared>) {
             now: Instant::now(),
         });
         watch.follow(shared, acting);
-        let others = watch.janitor && shared.run.is_some() && !shared.is_only_live();
-        let guard = if others { JANITOR } else { GUARD };
+        let guard = match watch.janitor && shared.run.is_some() {
+            false => GUARD,
+            true if shared.is_only_live() => JANITOR_ALONE,
+            true => JANITOR,
+        };
         let limit = monotonic_ns() + (guard.as_nanos() as u64).min(beat_ns);
         let (slots, fds): (Vec<u16>, Vec<&OwnedFd>) = watch
             .processes
@@ -317,6 +325,11 @@ fn engine(shared: &Arc<Shared>) {
             .unzip();
         let ready = line.sleep(limit, &fds);
         fired = ready.into_iter().map(|at| slots[at]).collect();
+        for slot in &fired {
+            if let Some((generation, _)) = watch.processes.remove(slot) {
+                watch.ended.insert(*slot, generation);
+            }
+        }
     }
     if watch.janitor && watch.role.is_some() {
         shared.head().janitor.store(0, Ordering::Release);
@@ -406,6 +419,9 @@ impl Watch {
                 continue;
             }
             let generation = slot.generation.load(Ordering::Acquire);
+            if self.ended.get(&number) == Some(&generation) {
+                continue;
+            }
             let pid = slot.pid.load(Ordering::Acquire) as i32;
             let opened = rustix::process::Pid::from_raw(pid).and_then(|pid| {
                 rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
