@@ -67,7 +67,7 @@ engine() { cargo test --locked --quiet --package headwater-log --all-features; }
 
 part "lint" lint
 part "engine (cargo test)" engine
-part "unit, house, public face" tests tests/unit tests/test_house.py tests/test_public_api.py
+part "unit, house, formats" tests tests/unit tests/golden tests/test_house.py tests/test_public_api.py
 part "typing" tests tests/typing
 if [ "$level" != check ]; then
     part "snippets and examples" tests tests/test_examples.py
