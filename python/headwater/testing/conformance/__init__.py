@@ -17,7 +17,8 @@ restart the engine, how soon it hears of a death, and the unit of time.
 
 import pytest
 
-pytest.register_assert_rewrite(__name__)
+_TOPICS = ("damage", "data", "dedup", "delay", "features", "flow", "groups", "lease", "ordering", "publish", "replay", "retry", "helpers", "proves")
+pytest.register_assert_rewrite(*(f"{__name__}.{topic}" for topic in _TOPICS))
 
 from headwater.testing.conformance.damage import *  # noqa: E402 - after the rewrite is registered; the tests are the interface
 from headwater.testing.conformance.data import *  # noqa: E402

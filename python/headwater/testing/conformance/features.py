@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import headwater as hw
@@ -16,12 +18,12 @@ PATTERNS = ("channel", "queue", "stream")
 async def test_00_needs_are_met_or_refused(t: Trial) -> None:
     for pattern in PATTERNS:
         if lacks(t.conn, pattern):
-            refuses(lambda pattern=pattern: declare(t.conn, pattern, t.name()))
+            refuses(partial(declare, t.conn, pattern, t.name()))
             continue
         for feature in getattr(t.conn.capabilities, pattern):
             match level(t.conn, pattern, feature):
                 case "REFUSED":
-                    refuses(lambda pattern=pattern, feature=feature: declare(t.conn, pattern, t.name(), feature), feature)
+                    refuses(partial(declare, t.conn, pattern, t.name(), feature), feature)
                 case "NATIVE" | "EMULATED":
                     declare(t.conn, pattern, t.name(), feature)
                 case other:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 import headwater as hw
 from headwater import Feature
@@ -79,7 +79,7 @@ async def test_12_key_order_while_consumers_come_and_go(t: Trial) -> None:
     """Joining, and leaving with messages in hand (which is how a kill looks to the others)."""
     stream = t.conn.stream(t.name(), bytes)
     group = stream.group("g", ordering="key", retry=NOW)
-    first: dict[str, list[int]] = {}
+    first: dict[str | None, list[int]] = {}
     done: set[int] = set()
 
     async def consumer(limit: int) -> None:
@@ -107,7 +107,7 @@ async def test_12_key_order_while_consumers_come_and_go(t: Trial) -> None:
 
     async with asyncio.timeout(60):
         await comings()
-    assert all(values == list(range(i, 600, 20)) for i, values in ((int(key[1:]), values) for key, values in first.items()))
+    assert all(values == list(range(i, 600, 20)) for i, values in ((int((key or "")[1:]), values) for key, values in first.items()))
     assert (await group.lag()) in (0, None)
 
 
@@ -124,7 +124,7 @@ async def test_12_key_order_over_kills(t: Trial) -> None:
         return {line["value"] for worker in everyone for line in worker.of("acked")}
 
     for target in (count // 6, count // 3, count // 2):
-        await until(lambda target=target: len(acked()) >= target, 60, lambda: f"{len(acked())} acknowledged")
+        await until(lambda least=target: len(acked()) >= least, 60, lambda: f"{len(acked())} acknowledged")  # type: ignore[misc]
         alive.pop(0).kill()
         alive.append(t.worker("consume", **place, prefetch=4, work=0.002))
         everyone.append(alive[-1])
@@ -146,7 +146,7 @@ async def test_13_place_of_a_failed_message(t: Trial) -> None:
     """`none`: it loses its place; `key`: it keeps the place in its key; `total`: everyone waits for it."""
     orders: dict[str, list[int]] = {}
 
-    async def one(ordering: str) -> None:
+    async def one(ordering: Literal["none", "key", "total"]) -> None:
         queue = t.conn.queue(t.name(ordering), bytes, ordering=ordering, retry=hw.Retry(max_attempts=3, delay=t.tick, jitter=0))
         for i in range(6):
             await queue.put(str(i).encode(), key=f"k{i % 2}")
@@ -161,5 +161,5 @@ async def test_13_place_of_a_failed_message(t: Trial) -> None:
                     await message.ack()
                     done.append(int(message.value))
 
-    await asyncio.gather(*(one(ordering) for ordering in ("none", "key", "total")))
+    await asyncio.gather(one("none"), one("key"), one("total"))
     assert orders == {"none": [1, 2, 3, 4, 5, 0], "key": [1, 3, 5, 0, 2, 4], "total": [0, 1, 2, 3, 4, 5]}

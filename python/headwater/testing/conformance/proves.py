@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 import pytest
 
@@ -51,10 +52,10 @@ async def _run(target: Target, function: Property, needs: Needs, processes: bool
         lacking = [pattern for pattern in needs if lacks(trial.conn, pattern)]
         if lacking or refused:
             for pattern in lacking:
-                refuses(lambda pattern=pattern: declare(trial.conn, pattern, trial.name()))
+                refuses(partial(declare, trial.conn, pattern, trial.name()))
             for pattern, feature in refused:
                 if pattern not in lacking:
-                    refuses(lambda pattern=pattern, feature=feature: declare(trial.conn, pattern, trial.name(), feature), feature)
+                    refuses(partial(declare, trial.conn, pattern, trial.name(), feature), feature)
         elif processes and not target.processes:
             assert "process" not in trial.conn.capabilities.survives
         elif files and target.directory is None:
