@@ -7,7 +7,7 @@ an awaitable say so. Times are nanoseconds since 1970 UTC where a name ends in `
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import GenericAlias, TracebackType
-from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar, final
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, final
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -456,4 +456,3 @@ class Subscription(_Iterating[Message[Any]]):
     def dropped(self) -> int: ...
     def close(self) -> None: ...
 
-_KINDS: ClassVar[tuple[str, ...]]
