@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::catalog::Catalog;
 use crate::ctx::{EngineCtx, Event, Life};
 use crate::error::{Error, Result};
 use crate::fork::{Held, Registry};
@@ -308,6 +309,8 @@ impl Inner {
             ),
             shared,
         });
+        // First of all who can repair: a lock may be taken from the dead by the first tick.
+        Catalog::of(&ctx);
         ctx.shared.start_threads();
         Self {
             ctx,

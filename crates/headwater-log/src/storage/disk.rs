@@ -9,6 +9,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, RenameFlags};
 
 use super::{DirLock, Map, Storage};
 use crate::error::{Error, Result};
+use crate::fork::Held;
 
 pub struct Disk;
 
@@ -111,7 +112,7 @@ impl Storage for Disk {
     }
 
     fn lock_dir(&self, path: &Path) -> Result<DirLock> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = Held::open_read(path)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)
             .map_err(|e| Error::io("lock", path)(e.into()))?;
         Ok(DirLock::new(Some(file)))

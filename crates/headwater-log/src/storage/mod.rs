@@ -9,6 +9,7 @@ use std::fs::File;
 use std::path::Path;
 
 use crate::error::Result;
+use crate::fork::Held;
 
 pub use disk::Disk;
 pub use map::Map;
@@ -45,11 +46,11 @@ pub trait Storage: Send + Sync {
 
 /// Released on drop.
 pub struct DirLock(
-    #[allow(dead_code)] /* held, never read: closing it releases the lock */ Option<File>,
+    #[allow(dead_code)] /* held, never read: closing it releases the lock */ Option<Held>,
 );
 
 impl DirLock {
-    pub(crate) fn new(file: Option<File>) -> Self {
+    pub(crate) fn new(file: Option<Held>) -> Self {
         Self(file)
     }
 }
