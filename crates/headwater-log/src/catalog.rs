@@ -69,9 +69,12 @@ impl Catalog {
             None => Ok(()),
         });
         let me = Arc::downgrade(self);
-        ctx.shared.on_work(move |_| {
+        ctx.shared.on_work(move |tick| {
             if let Some(catalog) = me.upgrade() {
                 catalog.flush_overdue();
+                if tick.janitor {
+                    catalog.flush_orphans();
+                }
                 catalog.retain();
             }
         });
@@ -185,6 +188,32 @@ impl Catalog {
                 let _ = log.flush(Some(Instant::now() + ctx.op_timeout));
             } else {
                 ctx.shared.work_at(due);
+            }
+        }
+    }
+
+    /// What a process wrote that died before it could sync it: the janitor keeps its promise.
+    fn flush_orphans(&self) {
+        let Ok(ctx) = self.ctx() else { return };
+        if ctx.durability == Durability::Never || ctx.memory {
+            return;
+        }
+        // Whoever is alive syncs after one interval; three say that nobody will.
+        let late = ctx.interval.as_nanos() as u64 * 3;
+        for page in ctx.shared.pages().collect::<Vec<_>>() {
+            let state = ctx.shared.page(page);
+            let since = state.dirty_since.load(Ordering::Acquire);
+            if since == 0
+                || state.kind.load(Ordering::Acquire) & 0xFF != page_kind::LOG
+                || state.ready.load(Ordering::Acquire) == 0
+            {
+                continue;
+            }
+            if monotonic_ns() < since + late {
+                ctx.shared.work_at(since + late);
+            } else if let Ok(Some(log)) = object::open_by_page(&ctx, page) {
+                // As in `flush_overdue`.
+                let _ = log.flush(Some(Instant::now() + ctx.op_timeout));
             }
         }
     }

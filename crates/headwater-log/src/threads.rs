@@ -390,7 +390,10 @@ impl Watch {
                 && slot.state.load(Ordering::Acquire) == slot_state::LIVE;
             // What cannot be repaired now is tried again with the next tick, and by whoever needs it.
             if everybody || !watched || fired.contains(&number) {
-                let _ = shared.clean_if_dead(number);
+                if shared.clean_if_dead(number).is_ok_and(|cleaned| cleaned) {
+                    // It may have left something that is not synced yet.
+                    shared.work_at(0);
+                }
             }
         }
     }
