@@ -1,7 +1,7 @@
 //! `Consumer`: the messages of a source, one after the other or in batches, claimed for this process.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashSet;
@@ -15,7 +15,7 @@ use pyo3::types::PyBytes;
 use crate::decoding::Decoding;
 use crate::delivery::{Delivery, Holder};
 use crate::errors::to_py;
-use crate::hub::{Hub, Link};
+use crate::hub::{count, Hub, Link};
 use crate::iterating::{iterating, Pull};
 use crate::message::{Identity, Message};
 use crate::ready::drive;
@@ -27,7 +27,7 @@ struct Claimed {
     record: OwnedRecord,
 }
 
-#[pyclass(frozen, module = "headwater._engine")]
+#[pyclass(frozen, weakref, module = "headwater._engine")]
 pub struct Consumer {
     pub hub: Link,
     pub source: Inner,
@@ -43,6 +43,7 @@ pub struct Consumer {
     /// All that is claimed and not settled.
     held: Mutex<HashSet<Ticket, foldhash::fast::FixedState>>,
     stopped: AtomicBool,
+    received: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -76,6 +77,7 @@ impl Consumer {
             ahead,
             held,
             stopped: AtomicBool::new(false),
+            received: AtomicU64::new(0),
         }
     }
 
@@ -166,6 +168,8 @@ impl Consumer {
                 };
             }
         }
+        count(&this.received, 1);
+        count(&this.hub.counters.received, 1);
         Ok(Some(delivery.into_any()))
     }
 
@@ -267,6 +271,12 @@ impl Pull for Consumer {
 }
 
 iterating!(Consumer {
+    /// Messages handed out.
+    #[getter]
+    fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
     /// Deliveries handed out and not settled.
     #[getter]
     fn in_hand(&self) -> usize {

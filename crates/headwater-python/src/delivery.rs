@@ -12,7 +12,7 @@ use pyo3::types::{PyBool, PyDict, PyNone, PyType};
 use crate::calls::datetime;
 use crate::consumer::Consumer;
 use crate::errors::{to_py, usage};
-use crate::hub::seconds;
+use crate::hub::{seconds, Later};
 use crate::message::{keyword, only, Message};
 use crate::ready::{drive, ready, ready_none};
 use crate::source::lost;
@@ -171,27 +171,27 @@ fn leave<'py>(
             })?;
             no()
         }
-        (None, hooks) => {
-            if consumer.hub.always && !sync {
-                if let Some(waiting) = &consumer.waiting {
-                    return waiting
-                        .bind(py)
-                        .call_method1("leave", (slf, hooks.as_ref()));
-                }
+        (None, _) => {
+            if let (Some(waiting), true, false) = (&consumer.waiting, consumer.hub.always, sync) {
+                let kept = slf.clone().unbind();
+                let later = Later::new(move |py| {
+                    Delivery::ack_quietly(kept.bind(py))?;
+                    Ok(PyBool::new(py, false).to_owned().into_any().unbind())
+                });
+                return waiting.bind(py).call_method1("call", (later,));
             }
-            if let Err(failure) = this.ack_now(py) {
-                match hooks {
-                    Some(hooks) if failure.is_instance_of::<PyException>(py) => {
-                        hooks
-                            .bind(py)
-                            .call_method1("on_lost", (slf, failure.into_value(py)))?;
-                    }
-                    _ => return Err(failure),
-                }
-            }
+            Delivery::ack_quietly(slf)?;
             no()
         }
     }
+}
+
+/// One way to settle.
+enum Settling {
+    Ack,
+    /// After so many seconds; None: as the stored policy says.
+    Retry(Option<f64>),
+    Reject(String),
 }
 
 impl Delivery {
@@ -199,29 +199,54 @@ impl Delivery {
         matches!(&self.holder, Holder::Engine { consumer, .. } if consumer.get().sync)
     }
 
-    /// Does `work`: at once for a synchronous connection, in a thread where it has to wait for the disk, else now, with a result that
-    /// is ready.
-    fn answer<'py>(
-        slf: &Bound<'py, Self>,
-        method: &str,
-        args: impl pyo3::call::PyCallArgs<'py>,
-        work: impl FnOnce(&Self, Python<'py>) -> PyResult<()>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn work(&self, py: Python<'_>, how: &Settling) -> PyResult<()> {
+        match how {
+            Settling::Ack => self.ack_now(py),
+            Settling::Retry(delay) => self.nack(py, *delay),
+            Settling::Reject(reason) => self.settle(py, |source, ticket| source.reject(ticket, reason, None)),
+        }
+    }
+
+    /// Settles: at once for a synchronous connection, in a thread where it has to wait for the disk, else now, with a result that is
+    /// ready.
+    fn answer<'py>(slf: &Bound<'py, Self>, how: Settling) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let Holder::Engine { consumer, .. } = &this.holder else {
             return Err(usage(py, "this delivery belongs to no source"));
         };
         let consumer = consumer.get();
-        if consumer.sync {
-            work(this, py)?;
-            return Ok(PyNone::get(py).to_owned().into_any());
-        }
         match &consumer.waiting {
-            Some(waiting) if consumer.hub.always => waiting.bind(py).call_method1(method, args),
-            _ => {
-                work(this, py)?;
-                ready_none(py)
+            Some(waiting) if consumer.hub.always && !consumer.sync => {
+                let kept = slf.clone().unbind();
+                let later = Later::new(move |py| kept.get().work(py, &how).map(|()| py.None()));
+                waiting.bind(py).call_method1("call", (later,))
             }
+            _ => {
+                this.work(py, &how)?;
+                if consumer.sync {
+                    Ok(PyNone::get(py).to_owned().into_any())
+                } else {
+                    ready_none(py)
+                }
+            }
+        }
+    }
+
+    /// The acknowledgement at a block's end: what fails is told to the hooks.
+    fn ack_quietly(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let Err(failure) = this.ack_now(py) else {
+            return Ok(());
+        };
+        let hooks = match &this.holder {
+            Holder::Engine { consumer, .. } => consumer.get().hooks.as_ref(),
+            Holder::Python { .. } => None,
+        };
+        match hooks {
+            Some(hooks) if failure.is_instance_of::<PyException>(py) => {
+                hooks.bind(py).call_method1("on_lost", (slf, failure.into_value(py))).map(drop)
+            }
+            _ => Err(failure),
         }
     }
 }
@@ -298,7 +323,7 @@ impl Delivery {
         {
             return source.bind(slf.py()).call_method1("ack", (slf,));
         }
-        Self::answer(slf, "ack", (slf,), |this, py| this.ack_now(py))
+        Self::answer(slf, Settling::Ack)
     }
 
     /// Tries again after `delay` seconds; None: as the stored policy says.
@@ -315,20 +340,14 @@ impl Delivery {
             return source.bind(slf.py()).call_method1("retry", (slf, delay));
         }
         let pause = delay.as_ref().map(in_seconds).transpose()?;
-        Self::answer(slf, "retry", (slf, pause), |this, py| this.nack(py, pause))
+        Self::answer(slf, Settling::Retry(pause))
     }
 
     fn reject<'py>(slf: &Bound<'py, Self>, reason: &str) -> PyResult<Bound<'py, PyAny>> {
-        if let Holder::Python {
-            source: Some(source),
-            ..
-        } = &slf.get().holder
-        {
+        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
             return source.bind(slf.py()).call_method1("reject", (slf, reason));
         }
-        Self::answer(slf, "reject", (slf, reason), |this, py| {
-            this.settle(py, |source, ticket| source.reject(ticket, reason, None))
-        })
+        Self::answer(slf, Settling::Reject(reason.to_owned()))
     }
 
     fn extend<'py>(

@@ -1,5 +1,6 @@
 //! `Engine`: one opened directory (or memory), and `LoopBell`, by which an event loop waits for it.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -80,7 +81,7 @@ impl Engine {
         };
         let engine = detached(py, || Inner::open(&options))?;
         Ok(Self {
-            hub: Hub::new(engine, op_timeout),
+            hub: Hub::new(engine, op_timeout, Arc::default()),
         })
     }
 
@@ -100,7 +101,7 @@ impl Engine {
         };
         let engine = detached(py, || Inner::memory(name, &options))?;
         Ok(Self {
-            hub: Hub::new(engine, op_timeout),
+            hub: Hub::new(engine, op_timeout, Arc::default()),
         })
     }
 
@@ -122,7 +123,7 @@ impl Engine {
     #[pyo3(signature = (op_timeout, /))]
     fn with_timeout(&self, op_timeout: f64) -> Self {
         Self {
-            hub: Hub::new(self.inner().clone(), op_timeout),
+            hub: Hub::new(self.inner().clone(), op_timeout, Arc::clone(&self.hub.counters)),
         }
     }
 
@@ -134,6 +135,14 @@ impl Engine {
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
         let deadline = timeout.map_or_else(|| self.hub.deadline(), |t| Instant::now() + seconds(t));
         detached(py, || self.inner().flush(Some(deadline)))
+    }
+
+    /// {received, acked} of this connection.
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("received", self.hub.counters.received.load(Ordering::Relaxed))?;
+        dict.set_item("acked", self.hub.counters.acked.load(Ordering::Relaxed))?;
+        Ok(dict)
     }
 
     fn info<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -16,7 +16,7 @@ use crate::headers::BYTES;
 use crate::hub::{detached, Later, Link};
 use crate::ready::ready;
 use crate::source::{job, Source};
-use crate::writing::{entries, ttl_ns, Writing};
+use crate::writing::{entries, ttl_ns, Batch, Writing};
 
 #[pyclass(frozen, module = "headwater._engine")]
 pub struct Queue {
@@ -86,33 +86,23 @@ impl Queue {
         atomic: bool,
     ) -> PyResult<(Bound<'py, PyList>, Vec<Put>)> {
         let entries = entries(&self.writing, items, true)?;
-        let records: Vec<(Record<'_>, u8)> = entries
-            .iter()
-            .map(|e| Ok((e.record(&self.writing)?, e.priority)))
-            .collect::<PyResult<_>>()?;
-        let outcome = detached(py, || {
-            self.inner.put_many(&records, OnDuplicate::Return, atomic)
-        })?;
+        let Batch { records, outcomes } = Batch::of(py, &self.writing, &entries, atomic)?;
+        let outcome = detached(py, || self.inner.put_many(&records, OnDuplicate::Return, atomic))?;
         // The last of each lane is the one to wait for.
         let mut marks: Vec<Put> = Vec::new();
-        let results = outcome
-            .into_iter()
-            .map(|each| match each {
-                Ok(put) => {
-                    match marks.iter_mut().find(|m| m.id.lane == put.id.lane) {
-                        Some(mark) if mark.end_lba < put.end_lba => *mark = put,
-                        Some(_) => {}
-                        None => marks.push(put),
-                    }
-                    Ok(PyString::new(py, &put.id.to_string()).into_any())
+        let found = outcome.into_iter().map(|each| match each {
+            Ok(put) => {
+                match marks.iter_mut().find(|m| m.id.lane == put.id.lane) {
+                    Some(mark) if mark.end_lba < put.end_lba => *mark = put,
+                    Some(_) => {}
+                    None => marks.push(put),
                 }
-                Err(error) => Ok(to_py(py, error, "")
-                    .into_value(py)
-                    .into_bound(py)
-                    .into_any()),
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        Ok((PyList::new(py, results)?, marks))
+                Ok(PyString::new(py, &put.id.to_string()).into_any())
+            }
+            Err(error) => Ok(to_py(py, error, "").into_value(py).into_bound(py).into_any()),
+        });
+        let results = Batch::merge(py, outcomes, found)?;
+        Ok((results, marks))
     }
 
     fn synced(hub: &Link, inner: &Inner, py: Python<'_>, marks: &[Put]) -> PyResult<()> {

@@ -1,6 +1,6 @@
 //! `Reader`: the records of a stream, in order.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headwater_log::log::RecordRef;
@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 
 use crate::decoding::Decoding;
 use crate::errors::to_py;
-use crate::hub::{Hub, Link};
+use crate::hub::{count, Hub, Link};
 use crate::iterating::{iterating, Pull};
 use crate::message::{Identity, Message};
 
@@ -24,13 +24,14 @@ struct State {
     pending: Option<Error>,
 }
 
-#[pyclass(frozen, module = "headwater._engine")]
+#[pyclass(frozen, weakref, module = "headwater._engine")]
 pub struct Reader {
     hub: Link,
     decoding: Py<Decoding>,
     waiting: Option<Py<PyAny>>,
     state: Mutex<State>,
     stopped: AtomicBool,
+    received: AtomicU64,
 }
 
 /// A record as a message of a stream.
@@ -67,6 +68,7 @@ impl Reader {
             waiting,
             state: Mutex::new(state),
             stopped: AtomicBool::new(false),
+            received: AtomicU64::new(0),
         }
     }
 
@@ -90,6 +92,11 @@ impl Reader {
             Ok(None) => Ok(Ok(None)),
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    fn count(&self, n: usize) {
+        count(&self.received, n);
+        count(&self.hub.counters.received, n);
     }
 
     fn raise(&self, py: Python<'_>, error: Error) -> PyErr {
@@ -121,6 +128,9 @@ impl Pull for Reader {
             None => this.take(py, &mut state)?,
         };
         drop(state);
+        if let Ok(Some(_)) = found {
+            this.count(1);
+        }
         found.map_err(|e| this.raise(py, e))
     }
 
@@ -143,6 +153,7 @@ impl Pull for Reader {
             }
             state.pending = Some(error);
         }
+        this.count(found.len());
         Ok(found)
     }
 
@@ -161,6 +172,12 @@ iterating!(Reader {
     #[getter]
     fn position(&self) -> u64 {
         self.lock().last
+    }
+
+    /// Messages handed out.
+    #[getter]
+    fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
     }
 
     fn close(&self) {

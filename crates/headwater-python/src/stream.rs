@@ -20,7 +20,7 @@ use crate::hub::{detached, detached_in, Link};
 use crate::position::Position;
 use crate::reader::Reader;
 use crate::ready::ready;
-use crate::writing::{entries, Writing};
+use crate::writing::{entries, Batch, Writing};
 
 /// Above this an append is copied with the GIL released.
 const LARGE: usize = 64 << 10;
@@ -104,10 +104,8 @@ impl Stream {
         atomic: bool,
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let entries = entries(&self.writing, items, false)?;
-        let records: Vec<Record<'_>> = entries
-            .iter()
-            .map(|e| e.record(&self.writing))
-            .collect::<PyResult<_>>()?;
+        let Batch { records, outcomes } = Batch::of(py, &self.writing, &entries, atomic)?;
+        let records: Vec<Record<'_>> = records.into_iter().map(|(record, _)| record).collect();
         let bytes: usize = records.iter().map(|r| r.value.len()).sum();
         let mut outcome = Err(Error::WouldBlock);
         if bytes <= LARGE_BATCH {
@@ -115,28 +113,18 @@ impl Stream {
         }
         if matches!(outcome, Err(Error::WouldBlock)) {
             let deadline = self.hub.deadline();
-            outcome = py.detach(|| {
-                self.inner
-                    .append_many(&records, atomic, Wait::Until(deadline))
-            });
+            outcome = py.detach(|| self.inner.append_many(&records, atomic, Wait::Until(deadline)));
         }
         let mut mark = 0;
-        let results = outcome
-            .map_err(|e| self.raise(py, e))?
-            .into_iter()
-            .map(|each| match each {
-                Ok(done) => {
-                    mark = mark.max(done.end_lba);
-                    Position::of(py, &self.name, done.seq).map(Bound::into_any)
-                }
-                Err(error) => Ok(self
-                    .raise(py, error)
-                    .into_value(py)
-                    .into_bound(py)
-                    .into_any()),
-            })
-            .collect::<PyResult<Vec<_>>>()?;
-        Ok((PyList::new(py, results)?, mark))
+        let found = outcome.map_err(|e| self.raise(py, e))?.into_iter().map(|each| match each {
+            Ok(done) => {
+                mark = mark.max(done.end_lba);
+                Position::of(py, &self.name, done.seq).map(Bound::into_any)
+            }
+            Err(error) => Ok(self.raise(py, error).into_value(py).into_bound(py).into_any()),
+        });
+        let results = Batch::merge(py, outcomes, found)?;
+        Ok((results, mark))
     }
 
     /// After fsync, in a directory that acknowledges then.
@@ -272,6 +260,11 @@ impl Stream {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (results, mark) = slf.get().put_many(items.py(), items, atomic)?;
         Self::synced_later(slf, mark, results.into_any())
+    }
+
+    #[pyo3(signature = (mark, /))]
+    fn durable(&self, mark: u64) -> bool {
+        self.inner.durable(mark)
     }
 
     /// Blocks until everything below `mark` is on the disk.

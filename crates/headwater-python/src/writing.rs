@@ -198,24 +198,75 @@ impl<'py> Entry<'py> {
     }
 }
 
+/// Records of those that encoded. Beside them the outcomes as Python gets them: the error of one that did not encode, or a hole for
+/// what the engine says. `atomic`: the first error is raised.
+pub struct Batch<'a> {
+    pub records: Vec<(Record<'a>, u8)>,
+    pub outcomes: Vec<Option<PyErr>>,
+}
+
+impl<'a> Batch<'a> {
+    pub fn of(
+        py: Python<'_>,
+        writing: &'a Writing,
+        entries: &'a [PyResult<Entry<'_>>],
+        atomic: bool,
+    ) -> PyResult<Self> {
+        let mut batch = Self {
+            records: Vec::with_capacity(entries.len()),
+            outcomes: Vec::with_capacity(entries.len()),
+        };
+        for entry in entries {
+            let record = match entry {
+                Ok(entry) => entry.record(writing).map(|record| (record, entry.priority)),
+                Err(error) => Err(error.clone_ref(py)),
+            };
+            match record {
+                Ok(record) => {
+                    batch.records.push(record);
+                    batch.outcomes.push(None);
+                }
+                Err(error) if atomic => return Err(error),
+                Err(error) => batch.outcomes.push(Some(error)),
+            }
+        }
+        Ok(batch)
+    }
+
+    /// All outcomes in order, the engine's in the holes.
+    pub fn merge<'py>(
+        py: Python<'py>,
+        outcomes: Vec<Option<PyErr>>,
+        mut found: impl Iterator<Item = PyResult<Bound<'py, PyAny>>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let all = outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                None => found.next().unwrap_or_else(|| Err(usage(py, "the engine left out an outcome"))),
+                Some(error) => Ok(error.into_value(py).into_bound(py).into_any()),
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        PyList::new(py, all)
+    }
+}
+
 /// The elements of `append_many` or `put_many`: plain values, or tuples with options.
 pub fn entries<'py>(
     writing: &Writing,
     items: &Bound<'py, PyAny>,
     queue: bool,
-) -> PyResult<Vec<Entry<'py>>> {
+) -> PyResult<Vec<PyResult<Entry<'py>>>> {
     let mut found = Vec::with_capacity(items.len()?);
-    let mut add = |item: Bound<'py, PyAny>| -> PyResult<()> {
+    let mut add = |item: Bound<'py, PyAny>| {
         found.push(match item.cast_exact::<PyTuple>() {
-            Ok(tuple) if queue => Entry::of_queue(writing, tuple)?,
-            Ok(tuple) => Entry::of_stream(writing, tuple)?,
-            Err(_) => Entry::plain(writing.encode(&item, false)?),
+            Ok(tuple) if queue => Entry::of_queue(writing, tuple),
+            Ok(tuple) => Entry::of_stream(writing, tuple),
+            Err(_) => writing.encode(&item, false).map(Entry::plain),
         });
-        Ok(())
     };
     if let Ok(list) = items.cast_exact::<PyList>() {
         for item in list {
-            add(item)?;
+            add(item);
         }
     } else {
         for item in items
@@ -223,7 +274,7 @@ pub fn entries<'py>(
             .map_err(|_| usage(items.py(), "a sequence of items expected"))?
             .try_iter()?
         {
-            add(item?)?;
+            add(item?);
         }
     }
     Ok(found)

@@ -1,0 +1,34 @@
+"""Channels of the embedded engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from ..._engine import Message
+from ...abc import Channel, Headers, Overflow, Subscribing, Wire
+from .link import Link
+
+
+class LocalChannel(Channel):
+    """One channel, or a pattern of them. `publish` and `publish_now` are the engine's own functions."""
+
+    def __init__(self, link: Link, name: str, wire: Wire) -> None:
+        self._link = link
+        self._wire = wire
+        self._native = link.engine.channel(name).bind(content_type=wire.content_type, encode=wire.encode, waiting=link.waiter)
+        self.publish = self._native.apublish  # type: ignore[method-assign]
+        self.publish_now = self._native.publish  # type: ignore[method-assign]
+
+    def publish(
+        self, value: Any, /, *, key: str | bytes | None = None, headers: Headers | None = None, content_type: str | None = None
+    ) -> Awaitable[int | None]:
+        return self._native.apublish(value, key=key, headers=headers, content_type=content_type)
+
+    def publish_now(
+        self, value: Any, /, *, key: str | bytes | None = None, headers: Headers | None = None, content_type: str | None = None
+    ) -> int | None:
+        return self._native.publish(value, key=key, headers=headers, content_type=content_type)
+
+    async def subscribe(self, buffer: int, overflow: Overflow) -> Subscribing[Message[Any]]:
+        return self._native.subscribe(self._wire.decoding, buffer=buffer, overflow=overflow, waiting=self._link.waiter)

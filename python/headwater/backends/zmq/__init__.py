@@ -1,0 +1,5 @@
+"""zmq: its capabilities; the backend itself is not built yet."""
+
+from .capabilities import CAPABILITIES
+
+__all__ = ["CAPABILITIES"]
