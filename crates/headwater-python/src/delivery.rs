@@ -12,7 +12,7 @@ use pyo3::types::{PyBool, PyDict, PyNone, PyType};
 use crate::calls::datetime;
 use crate::consumer::Consumer;
 use crate::errors::{to_py, usage};
-use crate::hub::{seconds, Later};
+use crate::hub::{count, seconds, Later};
 use crate::message::{keyword, only, Message};
 use crate::ready::{drive, ready, ready_none};
 use crate::source::lost;
@@ -95,10 +95,14 @@ impl Delivery {
         }
     }
 
-    fn ack_now(&self, py: Python<'_>) -> PyResult<()> {
+    pub fn ack_now(&self, py: Python<'_>) -> PyResult<()> {
         self.settle(py, |source, ticket| {
             source.ack(&[ticket]).map(|kept| kept == [true])
-        })
+        })?;
+        if let Holder::Engine { consumer, .. } = &self.holder {
+            count(&consumer.get().hub.counters.acked, 1);
+        }
+        Ok(())
     }
 }
 
@@ -203,7 +207,9 @@ impl Delivery {
         match how {
             Settling::Ack => self.ack_now(py),
             Settling::Retry(delay) => self.nack(py, *delay),
-            Settling::Reject(reason) => self.settle(py, |source, ticket| source.reject(ticket, reason, None)),
+            Settling::Reject(reason) => {
+                self.settle(py, |source, ticket| source.reject(ticket, reason, None))
+            }
         }
     }
 
@@ -243,9 +249,10 @@ impl Delivery {
             Holder::Python { .. } => None,
         };
         match hooks {
-            Some(hooks) if failure.is_instance_of::<PyException>(py) => {
-                hooks.bind(py).call_method1("on_lost", (slf, failure.into_value(py))).map(drop)
-            }
+            Some(hooks) if failure.is_instance_of::<PyException>(py) => hooks
+                .bind(py)
+                .call_method1("on_lost", (slf, failure.into_value(py)))
+                .map(drop),
             _ => Err(failure),
         }
     }
@@ -344,7 +351,11 @@ impl Delivery {
     }
 
     fn reject<'py>(slf: &Bound<'py, Self>, reason: &str) -> PyResult<Bound<'py, PyAny>> {
-        if let Holder::Python { source: Some(source), .. } = &slf.get().holder {
+        if let Holder::Python {
+            source: Some(source),
+            ..
+        } = &slf.get().holder
+        {
             return source.bind(slf.py()).call_method1("reject", (slf, reason));
         }
         Self::answer(slf, Settling::Reject(reason.to_owned()))

@@ -123,7 +123,11 @@ impl Engine {
     #[pyo3(signature = (op_timeout, /))]
     fn with_timeout(&self, op_timeout: f64) -> Self {
         Self {
-            hub: Hub::new(self.inner().clone(), op_timeout, Arc::clone(&self.hub.counters)),
+            hub: Hub::new(
+                self.inner().clone(),
+                op_timeout,
+                Arc::clone(&self.hub.counters),
+            ),
         }
     }
 
@@ -140,7 +144,10 @@ impl Engine {
     /// {received, acked} of this connection.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
-        dict.set_item("received", self.hub.counters.received.load(Ordering::Relaxed))?;
+        dict.set_item(
+            "received",
+            self.hub.counters.received.load(Ordering::Relaxed),
+        )?;
         dict.set_item("acked", self.hub.counters.acked.load(Ordering::Relaxed))?;
         Ok(dict)
     }

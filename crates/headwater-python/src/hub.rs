@@ -22,7 +22,10 @@ pub struct Counters {
 /// Counts under the GIL, so that no other writer comes between: a plain store costs nothing, an atomic addition 5 ns.
 #[inline]
 pub fn count(counter: &AtomicU64, n: usize) {
-    counter.store(counter.load(Ordering::Relaxed) + n as u64, Ordering::Relaxed);
+    counter.store(
+        counter.load(Ordering::Relaxed) + n as u64,
+        Ordering::Relaxed,
+    );
 }
 
 /// One opened directory, and how long its operations may wait.

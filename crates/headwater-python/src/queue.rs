@@ -87,7 +87,9 @@ impl Queue {
     ) -> PyResult<(Bound<'py, PyList>, Vec<Put>)> {
         let entries = entries(&self.writing, items, true)?;
         let Batch { records, outcomes } = Batch::of(py, &self.writing, &entries, atomic)?;
-        let outcome = detached(py, || self.inner.put_many(&records, OnDuplicate::Return, atomic))?;
+        let outcome = detached(py, || {
+            self.inner.put_many(&records, OnDuplicate::Return, atomic)
+        })?;
         // The last of each lane is the one to wait for.
         let mut marks: Vec<Put> = Vec::new();
         let found = outcome.into_iter().map(|each| match each {
@@ -99,7 +101,10 @@ impl Queue {
                 }
                 Ok(PyString::new(py, &put.id.to_string()).into_any())
             }
-            Err(error) => Ok(to_py(py, error, "").into_value(py).into_bound(py).into_any()),
+            Err(error) => Ok(to_py(py, error, "")
+                .into_value(py)
+                .into_bound(py)
+                .into_any()),
         });
         let results = Batch::merge(py, outcomes, found)?;
         Ok((results, marks))

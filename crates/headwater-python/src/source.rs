@@ -17,7 +17,7 @@ use crate::decoding::Decoding;
 use crate::delivery::Delivery;
 use crate::errors::{raise, usage};
 use crate::headers::{self, ContentType};
-use crate::hub::{detached, seconds, Link};
+use crate::hub::{count, detached, seconds, Link};
 use crate::message::{Identity, Message};
 
 #[pyclass(frozen, module = "headwater._engine")]
@@ -166,7 +166,9 @@ impl Source {
             .iter()
             .zip(done.map_err(|e| crate::errors::to_py(py, e, ""))?)
         {
-            if !kept {
+            if kept {
+                count(&self.hub.counters.acked, 1);
+            } else {
                 lost.append(delivery)?;
             }
         }
@@ -175,9 +177,7 @@ impl Source {
 
     #[pyo3(signature = (delivery, /))]
     fn ack(&self, py: Python<'_>, delivery: &Bound<'_, Delivery>) -> PyResult<()> {
-        delivery.get().settle(py, |source, ticket| {
-            source.ack(&[ticket]).map(|kept| kept == [true])
-        })
+        delivery.get().ack_now(py)
     }
 
     /// "retry" or "dead"; error: (kind, message, traceback).
@@ -260,20 +260,21 @@ impl Source {
     /// "earliest", "latest" or a position.
     #[pyo3(signature = (to, /))]
     fn seek(&self, py: Python<'_>, to: &Bound<'_, PyAny>) -> PyResult<()> {
-        let to =
-            match to.cast::<PyString>() {
-                Ok(word) => match word.to_str()? {
-                    "earliest" => SeekTo::Earliest,
-                    "latest" => SeekTo::Latest,
-                    other => return Err(usage(
+        let to = match to.cast::<PyString>() {
+            Ok(word) => match word.to_str()? {
+                "earliest" => SeekTo::Earliest,
+                "latest" => SeekTo::Latest,
+                other => {
+                    return Err(usage(
                         py,
                         &format!(
                             "{other:?}: one seeks \"earliest\", \"latest\", a position or a time"
                         ),
-                    )),
-                },
-                Err(_) => SeekTo::Seq(to.extract()?),
-            };
+                    ))
+                }
+            },
+            Err(_) => SeekTo::Seq(to.extract()?),
+        };
         detached(py, || self.inner.seek(to)).map(drop)
     }
 

@@ -113,16 +113,26 @@ impl Stream {
         }
         if matches!(outcome, Err(Error::WouldBlock)) {
             let deadline = self.hub.deadline();
-            outcome = py.detach(|| self.inner.append_many(&records, atomic, Wait::Until(deadline)));
+            outcome = py.detach(|| {
+                self.inner
+                    .append_many(&records, atomic, Wait::Until(deadline))
+            });
         }
         let mut mark = 0;
-        let found = outcome.map_err(|e| self.raise(py, e))?.into_iter().map(|each| match each {
-            Ok(done) => {
-                mark = mark.max(done.end_lba);
-                Position::of(py, &self.name, done.seq).map(Bound::into_any)
-            }
-            Err(error) => Ok(self.raise(py, error).into_value(py).into_bound(py).into_any()),
-        });
+        let found = outcome
+            .map_err(|e| self.raise(py, e))?
+            .into_iter()
+            .map(|each| match each {
+                Ok(done) => {
+                    mark = mark.max(done.end_lba);
+                    Position::of(py, &self.name, done.seq).map(Bound::into_any)
+                }
+                Err(error) => Ok(self
+                    .raise(py, error)
+                    .into_value(py)
+                    .into_bound(py)
+                    .into_any()),
+            });
         let results = Batch::merge(py, outcomes, found)?;
         Ok((results, mark))
     }
@@ -291,24 +301,25 @@ impl Stream {
         skip_trimmed: bool,
         waiting: Option<Py<PyAny>>,
     ) -> PyResult<Reader> {
-        let start =
-            match (after, last, time_ns, start) {
-                (Some(seq), ..) => Start::After(seq),
-                (_, Some(n), ..) => Start::Last(n),
-                (_, _, Some(time), _) => Start::Time(time),
-                (.., Some(word)) if word.is_instance_of::<PyString>() => match word.extract()? {
-                    "earliest" => Start::Earliest,
-                    "latest" => Start::Latest,
-                    other => return Err(usage(
+        let start = match (after, last, time_ns, start) {
+            (Some(seq), ..) => Start::After(seq),
+            (_, Some(n), ..) => Start::Last(n),
+            (_, _, Some(time), _) => Start::Time(time),
+            (.., Some(word)) if word.is_instance_of::<PyString>() => match word.extract()? {
+                "earliest" => Start::Earliest,
+                "latest" => Start::Latest,
+                other => {
+                    return Err(usage(
                         py,
                         &format!(
                             "start={other:?}: it is \"earliest\", \"latest\", a position or a time"
                         ),
-                    )),
-                },
-                (.., Some(seq)) => Start::Seq(seq.extract()?),
-                (.., None) => Start::Earliest,
-            };
+                    ))
+                }
+            },
+            (.., Some(seq)) => Start::Seq(seq.extract()?),
+            (.., None) => Start::Earliest,
+        };
         let options = ReadOptions {
             start,
             stop: stop.map(Stop::Seq).or(stop_time_ns.map(Stop::Time)),
@@ -342,6 +353,17 @@ impl Stream {
         dict.set_item("holes", info.holes)?;
         dict.set_item("synced", info.synced)?;
         Ok(dict)
+    }
+
+    /// The names of its groups.
+    fn groups(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let name = self.name.to_str(py)?;
+        let objects = detached(py, || self.hub.engine.objects())?;
+        Ok(objects
+            .into_iter()
+            .filter(|object| object.parent.as_deref() == Some(name))
+            .map(|object| object.name)
+            .collect())
     }
 
     #[pyo3(signature = (before, /))]

@@ -242,7 +242,9 @@ impl<'a> Batch<'a> {
         let all = outcomes
             .into_iter()
             .map(|outcome| match outcome {
-                None => found.next().unwrap_or_else(|| Err(usage(py, "the engine left out an outcome"))),
+                None => found
+                    .next()
+                    .unwrap_or_else(|| Err(usage(py, "the engine left out an outcome"))),
                 Some(error) => Ok(error.into_value(py).into_bound(py).into_any()),
             })
             .collect::<PyResult<Vec<_>>>()?;

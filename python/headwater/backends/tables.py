@@ -10,7 +10,9 @@ from ..capabilities import Feature, PatternSupport, Support
 Reasons = Mapping[str, str | tuple[str, str]]
 
 
-def pattern(native: str = "", emulated: Mapping[str, str] | None = None, refused: Reasons | None = None, whole: Support | None = None) -> PatternSupport:
+def pattern(
+    native: str = "", emulated: Mapping[str, str] | None = None, refused: Reasons | None = None, whole: Support | None = None
+) -> PatternSupport:
     """native: names of features, apart by blanks. emulated: name to how. refused: name to why, or (why, what instead). whole: about the
     pattern itself."""
     features = {Feature(name): Support.native() for name in native.split()}

@@ -128,5 +128,3 @@ class Backend(abc.Backend):
 
     def stream(self, name: str, wire: Wire) -> abc.Stream:
         return LocalStream(self.link, name, wire)
-
-

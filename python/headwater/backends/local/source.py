@@ -41,9 +41,7 @@ class LocalSource(Source):
 
     async def consumer(self, prefetch: int, hooks: Hooks, eager: bool = True) -> Iterating[Delivery[Any]]:
         native = await self.native()
-        return native.consumer(
-            self._wire.decoding, prefetch=prefetch, waiting=self._link.waiter, hooks=hooks, eager=eager, sync=self._link.sync
-        )
+        return native.consumer(self._wire.decoding, prefetch=prefetch, waiting=self._link.waiter, hooks=hooks, eager=eager, sync=self._link.sync)
 
     async def ack_many(self, deliveries: Sequence[Delivery[Any]]) -> list[Delivery[Any]]:
         return await self._link.quick(self._given().ack_many, deliveries)
