@@ -115,6 +115,8 @@ impl Log {
                 continue;
             };
             if segment.end_lba() > from && segment.header.base_lba < to {
+                let offset = |lba: u64| lba.saturating_sub(segment.header.base_lba) as usize;
+                segment.map.let_go(offset(from), offset(to));
                 self.ctx.storage.sync(&segment.file, &segment.path)?;
             }
         }

@@ -68,6 +68,24 @@ impl Map {
         unsafe { &*self.base.add(off).cast::<AtomicU32>() }
     }
 
+    /// Unmaps the whole pages of a range, at one stroke; what was written to them stays in the page cache, and a later access maps
+    /// them again. Before an fsync: the kernel would otherwise write-protect page by page, each with an interrupt to every CPU
+    /// that runs this process (a quarter of the time of a busy writer, measured).
+    pub fn let_go(&self, from: usize, to: usize) {
+        let from = from.next_multiple_of(4096);
+        let to = to.min(self.len) & !4095;
+        if from < to {
+            // SAFETY: in range, and of a shared file mapping, whose bytes this does not change.
+            let _ = unsafe {
+                rustix::mm::madvise(
+                    self.base.add(from).cast(),
+                    to - from,
+                    rustix::mm::Advice::LinuxDontNeed,
+                )
+            };
+        }
+    }
+
     /// Faults pages in for writing, ahead of the writer; a hint.
     pub fn populate(&self, off: usize, len: usize) {
         let off = off & !4095;

@@ -107,7 +107,7 @@ class Backend(abc.Backend):
     def with_timeout(self, op_timeout: float) -> Backend:
         other = type(self)(replace(self.settings, op_timeout=op_timeout))
         link = self.link
-        other._link = replace(link, engine=link.engine.with_timeout(op_timeout))  # noqa: SLF001 - another of the same class
+        other._link = replace(link, engine=link.engine.with_timeout(op_timeout))
         other.capabilities = self.capabilities
         return other
 

@@ -36,7 +36,7 @@ class LocalStream(Stream):
         """The engine's stream. NotFoundError where it was never declared."""
         if self._native is None:
             self._use(await self._link.call(self._link.engine.open_stream, self._name))
-        assert self._native is not None  # noqa: S101 - set by `_use`
+        assert self._native is not None
         return self._native
 
     def _opened(self) -> _engine.Stream:

@@ -107,7 +107,7 @@ class LoopWaiter:
     async def next(self, pull: Any, timeout: float | None = None, /) -> Any:
         bell = self._open()
         loop = self._loop
-        assert loop is not None  # noqa: S101 - set by `_open`
+        assert loop is not None
         deadline = None if timeout is None else loop.time() + timeout
         while True:
             # Armed first, looked at then: what comes in between rings.

@@ -54,7 +54,7 @@ class Backend(LocalBackend):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         if settings.options:
-            raise UsageError(f"memory: takes no options, not {sorted(settings.options)[0]!r}")
+            raise UsageError(f"memory: takes no options, not {min(settings.options)!r}")
 
     def _static(self) -> Capabilities:
         imitate = self.settings.url.query.get("as")
