@@ -433,7 +433,7 @@ impl Log {
                 let bytes =
                     unsafe { std::slice::from_raw_parts(segment.map.at(off as usize), len) };
                 let frame = Frame::trusted(bytes);
-                if frame.flags() & frame::flag::TXN == 0 {
+                if self.was_committed(segment, off, &frame) {
                     found = found.or(Some((off, frame.seq())));
                     promised = promised.max(frame.synced().unwrap_or(0));
                 }
@@ -451,6 +451,17 @@ impl Log {
             return Ok(After::Hole { resume: found });
         }
         Ok(After::Nothing)
+    }
+
+    /// Whether a valid frame shows that the log once went on here. The parts of a chain are whole before its first word
+    /// commits them, and a chain that is not whole is not there at all.
+    fn was_committed(&self, segment: &Segment, off: u64, frame: &Frame<'_>) -> bool {
+        let flags = frame.flags();
+        if flags & (frame::flag::TXN | frame::flag::CHAIN_PART) != 0 {
+            return false;
+        }
+        flags & frame::flag::CHAIN_START == 0
+            || self.chain_complete(segment, off, frame.chain().unwrap_or(0))
     }
 
     fn note_hole(

@@ -81,11 +81,11 @@ impl Log {
     /// fdatasync of what was appended since the last one.
     fn sync_now(&self) -> Result<()> {
         let state = self.state();
-        let target = state.tail.load(Ordering::Acquire);
+        // Cleared before the tail is read: what is appended from here on sets it again.
+        state.dirty_since.swap(0, Ordering::SeqCst);
+        let target = state.tail.load(Ordering::SeqCst);
         let synced = state.synced.load(Ordering::Acquire);
         let began = monotonic_ns();
-        // Cleared before the sync: what is appended from here on sets it again.
-        state.dirty_since.store(0, Ordering::Release);
         state.sync_begun.fetch_max(target, Ordering::AcqRel);
         if target > synced && !self.ctx.memory {
             if let Err(error) = self.sync_files(synced, target) {
@@ -104,6 +104,13 @@ impl Log {
                 .store(monotonic_ns() - began, Ordering::Relaxed);
         }
         state.synced.fetch_max(target, Ordering::AcqRel);
+        // An appender that found the word set just before it was cleared did not set it again, and its tail may have come
+        // too late for this sync: without this its record would wait for the next append.
+        if state.tail.load(Ordering::SeqCst) > target
+            && state.dirty_since.load(Ordering::SeqCst) == 0
+        {
+            self.dirty(monotonic_ns());
+        }
         self.ring();
         Ok(())
     }

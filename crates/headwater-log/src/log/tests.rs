@@ -98,6 +98,85 @@ fn a_batch_is_one_chain_or_several_frames() {
     ));
 }
 
+/// The segment and offset at which the chain lies that was appended when the tail was `before`.
+fn chain_at(stream: &Stream, before: u64) -> (std::sync::Arc<super::Segment>, u64) {
+    use std::sync::atomic::Ordering;
+    let base = stream.log.state().active_base.load(Ordering::Acquire);
+    let segment = stream.log.segment(base).unwrap().unwrap();
+    let off = before
+        .checked_sub(segment.header.base_lba)
+        .unwrap_or(super::segment::START);
+    (segment, off)
+}
+
+#[test]
+fn a_chain_whose_writer_died_before_its_first_word_is_not_there() {
+    use std::sync::atomic::Ordering;
+    let mut place = Place::memory();
+    let ctx = place.open(0, 0);
+    let first = stream(&ctx);
+    append(&first, b"before");
+    let before = first.log.state().tail.load(Ordering::Acquire);
+    let value = vec![7u8; 100_000];
+    first
+        .append_many(&vec![Record::of(&value); 20], true, soon())
+        .unwrap();
+    let (segment, off) = chain_at(&first, before);
+    segment.map.word(off as usize).store(0, Ordering::Release);
+    let ctx = place.open(ctx.session, 0);
+    let second = stream(&ctx);
+    assert_eq!(all(&second, Start::Earliest).len(), 1);
+    assert_eq!(second.info().unwrap().holes, []);
+    append(&second, b"after");
+    assert_eq!(all(&second, Start::Earliest).len(), 2);
+}
+
+#[test]
+fn damage_inside_a_chain_costs_one_frame_and_nothing_behind_it() {
+    use std::sync::atomic::Ordering;
+    let mut place = Place::memory();
+    let ctx = place.open(0, 0);
+    let first = stream(&ctx);
+    append(&first, b"before");
+    let before = first.log.state().tail.load(Ordering::Acquire);
+    let value = vec![7u8; 100_000];
+    first
+        .append_many(&vec![Record::of(&value); 20], true, soon())
+        .unwrap();
+    let (segment, off) = chain_at(&first, before);
+    let last = append(&first, b"after");
+    segment.map.zero(off as usize + 1_000_000, 8);
+    let ctx = place.open(ctx.session, 0);
+    let second = stream(&ctx);
+    assert_eq!(second.info().unwrap().holes, [(last - 20, last)]);
+    let appended = append(&second, b"later");
+    let mut reader = second
+        .reader(ReadOptions {
+            start: Start::Earliest,
+            stop: None,
+            follow: false,
+            key: None,
+            skip_trimmed: false,
+        })
+        .unwrap();
+    let (mut found, mut damaged) = (Vec::new(), 0);
+    while !reader.ended() {
+        match reader.next() {
+            Ok(Some(record)) => found.push((record.seq, record.value.to_vec())),
+            Ok(None) => {}
+            Err(Error::Corruption { .. }) => damaged += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_eq!(damaged, 1);
+    assert_eq!(found.len(), 3 + 18, "a frame of two records was damaged");
+    assert!(found.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    assert_eq!(
+        found[found.len() - 2..],
+        [(last, b"after".to_vec()), (appended, b"later".to_vec())]
+    );
+}
+
 #[test]
 fn an_id_is_appended_once_also_after_a_crash() {
     let mut place = Place::memory();
