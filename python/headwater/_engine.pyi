@@ -2,16 +2,25 @@
 
 Names without `async` semantics of their own: a method either answers at once, or blocks with the GIL released; the few that return
 an awaitable say so. Times are nanoseconds since 1970 UTC where a name ends in `_ns`, seconds elsewhere.
+
+Over 500 lines: one module has one stub.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import GenericAlias, TracebackType
-from typing import Any, Generic, Literal, Protocol, Self, TypeVar, final
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar, final, type_check_only
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
+_Headers = Mapping[str, str] | Sequence[tuple[str, bytes]]
+_Limits = tuple[float | None, int | None, int | None]  # age in seconds, bytes, records
+
+__all__ = [
+    "Channel", "Consumer", "Decoding", "Delivery", "Engine", "Handled", "Later", "LoopBell", "Message", "Position", "Queue", "Reader", "Ready",
+    "Source", "Stream", "Subscription", "__version__", "drive",
+]  # fmt: skip
 __version__: str
 
 # ---------------------------------------------------------------------------------------------------------------- awaiting
@@ -21,13 +30,26 @@ class Ready(Generic[_T_co]):
     """An awaitable that is done: `await Ready(x)` is x, without a coroutine and without a turn of the loop."""
 
     def __new__(cls, value: _T_co = ..., /) -> Ready[_T_co]: ...  # type: ignore[misc]
+    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
     def __await__(self) -> Generator[Any, None, _T_co]: ...
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Any:
+        """Raises StopIteration with the value."""
+    def send(self, value: Any, /) -> Any:
+        """Raises StopIteration with the value."""
     def result(self) -> _T_co: ...
+
+@final
+class Later:
+    """Something that has to wait, for a thread to call: what an operation in an event loop hands to its waiter."""
+
+    def __call__(self) -> Any: ...
 
 def drive(awaitable: Awaitable[_T], /) -> _T:
     """What `awaitable` comes to when it never suspends: how the synchronous classes run the code of the asynchronous ones.
     RuntimeError when it suspends."""
 
+@type_check_only
 class Pull(Protocol):
     """What an iterator of the engine offers to a waiter (reader, consumer and subscription alike)."""
 
@@ -42,10 +64,13 @@ class Pull(Protocol):
     def ended(self) -> bool:
         """Nothing will ever come again."""
 
+@type_check_only
 class Waiting(Protocol):
     """How `async` operations of the engine wait when they must (headwater.backends.local.waiter)."""
 
     def next(self, pull: Any, timeout: float | None = None, /) -> Awaitable[Any]: ...
+    def step(self, pull: Any, /) -> Awaitable[Any]:
+        """`next`, or StopAsyncIteration."""
     def call(self, function: Callable[..., _T], /, *args: Any) -> Awaitable[_T]: ...
     def durable(self, log: Any, mark: int, result: _T, /) -> Awaitable[_T]: ...
 
@@ -85,11 +110,13 @@ class Decoding:
         cls,
         name: str,
         decode: Callable[[bytes], Any] | None = None,
-        content_type: str = "application/octet-stream",
+        content_type: str = ...,  # application/octet-stream
         fallback: Callable[[Message[Any], BaseException | None], Any] | None = None,
     ) -> Decoding: ...
     @property
     def name(self) -> str: ...
+    @property
+    def content_type(self) -> str: ...
 
 class Message(Generic[_T_co]):
     """One message, read-only. The value is decoded at the first look at `.value`."""
@@ -112,7 +139,7 @@ class Message(Generic[_T_co]):
         foreign: bool = False,
         **subclass: Any,
     ) -> Self: ...
-    def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
     @property
     def value(self) -> _T_co: ...
     @property
@@ -144,6 +171,7 @@ class Message(Generic[_T_co]):
     @property
     def foreign(self) -> bool: ...
 
+@type_check_only
 class Settling(Protocol):
     """What a Delivery of another backend than the embedded one needs (its `source`): each method gets the delivery."""
 
@@ -190,6 +218,7 @@ class Delivery(Message[_T_co]):
 
 @final
 class Handled(Generic[_T]):
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
     def __aenter__(self) -> Awaitable[_T]: ...
     def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /) -> Awaitable[bool]: ...
     def __enter__(self) -> _T: ...
@@ -205,7 +234,6 @@ class LoopBell:
     def fd(self) -> int: ...
     def arm(self) -> None: ...
     def drain(self) -> None: ...
-    def close(self) -> None: ...
 
 _Durability = Literal["never", "interval", "always"]
 
@@ -220,43 +248,44 @@ class Engine:
         interval: float | None = None,
         connect_timeout: float = 10.0,
         op_timeout: float = 30.0,
-        max_message_bytes: int = 16777216,
+        max_message_bytes: int = ...,
         name: str = "",
         allow_network_fs: bool = False,
     ) -> Engine: ...
     @staticmethod
-    def memory(name: str | None, *, op_timeout: float = 30.0, max_message_bytes: int = 16777216) -> Engine:
+    def memory(name: str | None, *, op_timeout: float = 30.0, max_message_bytes: int = ...) -> Engine:
         """An engine over anonymous memory; all opens of one name in this process share it, None is private."""
     @property
     def closed(self) -> bool: ...
+    @property
+    def durability(self) -> _Durability:
+        """When this opening acknowledges."""
+    def check(self) -> None:
+        """Raises ClosedError or ForkedError where the engine cannot be used."""
+    def counters(self) -> dict[str, int]:
+        """{received, acked}, of this opening."""
     def with_timeout(self, op_timeout: float, /) -> Engine: ...
     def close(self) -> None: ...
     def flush(self, timeout: float | None = None) -> None: ...
     def info(self) -> dict[str, Any]: ...
     def objects(self) -> list[dict[str, Any]]: ...
     def processes(self) -> list[dict[str, Any]]: ...
-    def delete(self, kind: str, name: str) -> None: ...
+    def delete(self, kind: str, name: str, /) -> None: ...
     def loop_bell(self) -> LoopBell: ...
     def ring(self) -> None:
         """Wakes this process's own waiters: something that only Python knows has changed (a stop, a drain)."""
     def bell(self) -> int: ...
     def wait_bell(self, seen: int, timeout: float | None, /) -> bool:
         """Blocks until the bell is not `seen` (True), or the time is over; runs Python's signal handlers."""
-    def declare_stream(self, name: str, *, retention: tuple[float | None, int | None, int | None] | None = None, partitions: int | None = None) -> Stream: ...
-    def open_stream(self, name: str) -> Stream: ...
-    def declare_queue(
-        self,
-        name: str,
-        *,
-        ordering: str | None = None,
-        lease: float | None = None,
-        retry: Mapping[str, Any] | None = None,
-        max_hold: Any = ...,
-        unique_for: Any = ...,
-        max_length: Any = ...,
-    ) -> Queue: ...
-    def open_queue(self, name: str) -> Queue: ...
-    def channels(self) -> Channels: ...
+    def declare_stream(
+        self, name: str, /, *, retention: _Limits | None = None, partitions: int | None = None
+    ) -> tuple[Stream, dict[str, Any] | None]:
+        """The stream, and the options stored before (None: it is new)."""
+    def open_stream(self, name: str, /) -> Stream: ...
+    def declare_queue(self, name: str, /, **options: Any) -> tuple[Queue, dict[str, Any] | None]:
+        """The queue, and the options stored before (None: it is new). options: those of groups, `unique_for` and `max_length`."""
+    def open_queue(self, name: str, /) -> Queue: ...
+    def channel(self, name: str, /) -> Channel: ...
 
 @final
 class Stream:
@@ -264,7 +293,7 @@ class Stream:
 
     @property
     def name(self) -> str: ...
-    def bind(self, *, content_type: str = "application/octet-stream", encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Stream:
+    def bind(self, *, content_type: str = ..., encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Stream:
         """The same stream, with the content type and encoder of what is appended, and the waiter of `aappend`."""
     def append(
         self,
@@ -275,7 +304,7 @@ class Stream:
         id: str | None = None,
         expect: Position | Literal["empty"] | None = None,
         expect_key: Position | Literal["absent"] | None = None,
-        headers: Mapping[str, str] | Sequence[tuple[str, bytes]] | None = None,
+        headers: _Headers | None = None,
         time_ns: int | None = None,
         content_type: str | None = None,
     ) -> Position: ...
@@ -288,18 +317,22 @@ class Stream:
         id: str | None = None,
         expect: Position | Literal["empty"] | None = None,
         expect_key: Position | Literal["absent"] | None = None,
-        headers: Mapping[str, str] | Sequence[tuple[str, bytes]] | None = None,
+        headers: _Headers | None = None,
         time_ns: int | None = None,
         content_type: str | None = None,
     ) -> Awaitable[Position]: ...
     def append_many(self, items: Sequence[Any], /, *, atomic: bool = False) -> list[Any]:
-        """items: values, or tuples (value, key, id, headers, time_ns). Answers a Position, or an exception, for each."""
+        """items: values, or tuples (value, key, id, headers, time_ns, content_type). Answers a Position, or an exception, for each."""
     def aappend_many(self, items: Sequence[Any], /, *, atomic: bool = False) -> Awaitable[list[Any]]: ...
+    def durable(self, mark: int, /) -> bool:
+        """Whether everything below `mark` is on the disk."""
+    def wait_durable(self, mark: int, /) -> None:
+        """Blocks until it is."""
     def reader(
         self,
         decoding: Decoding,
         *,
-        start: Literal["earliest", "latest"] | int = "earliest",
+        start: Literal["earliest", "latest"] | int | None = None,
         after: int | None = None,
         last: int | None = None,
         time_ns: int | None = None,
@@ -311,15 +344,21 @@ class Stream:
         waiting: Waiting | None = None,
     ) -> Reader: ...
     def info(self) -> dict[str, Any]: ...
-    def trim(self, before: int, /) -> None: ...
+    def trim(self, before: int, /) -> int:
+        """Answers the first position that is kept."""
     def config(self) -> dict[str, Any]: ...
-    def alter(self, *, retention: tuple[float | None, int | None, int | None] | None = None, partitions: int | None = None) -> None: ...
-    def declare_group(self, name: str, *, ordering: str | None = None, start: str | int | None = None, start_time_ns: int | None = None,
-                      lease: float | None = None, retry: Mapping[str, Any] | None = None, max_hold: Any = ...) -> Source: ...
-    def open_group(self, name: str) -> Source: ...
-    def groups(self) -> list[str]: ...
-    def delete_group(self, name: str) -> None: ...
+    def alter(self, *, retention: _Limits | None = None, partitions: int | None = None) -> None: ...
+    def declare_group(self, name: str, /, **options: Any) -> tuple[Source, dict[str, Any] | None]:
+        """The group, and the options stored before (None: it is new).
 
+        options: `ordering`, `lease` and `max_hold` (seconds; infinity: no bound), `retry` (a dictionary of its numbers), and where it
+        begins: `start` ("earliest", "latest"), `start_seq` or `start_time_ns`.
+        """
+    def open_group(self, name: str, /) -> Source: ...
+    def groups(self) -> list[str]: ...
+    def delete_group(self, name: str, /) -> None: ...
+
+@type_check_only
 class _Iterating(Generic[_T]):
     def poll(self) -> _T | None: ...
     def poll_many(self, max: int, /) -> list[_T]: ...
@@ -327,6 +366,11 @@ class _Iterating(Generic[_T]):
     def next_due_ns(self) -> int | None: ...
     @property
     def ended(self) -> bool: ...
+    @property
+    def received(self) -> int:
+        """Messages handed out."""
+    def close(self) -> None:
+        """Ends it, and gives back what it holds."""
     def stop(self) -> None:
         """Ends it, from any thread or signal handler; who waits is woken."""
     def next(self, timeout: float | None = None) -> _T | None:
@@ -341,8 +385,8 @@ class _Iterating(Generic[_T]):
 @final
 class Reader(_Iterating[Message[Any]]):
     @property
-    def position(self) -> int | None:
-        """The seq of the last message handed out."""
+    def position(self) -> int:
+        """The seq of the last message handed out, else the one before its first."""
 
 @final
 class Source:
@@ -366,12 +410,19 @@ class Source:
     def ack_many(self, deliveries: Sequence[Delivery[Any]], /) -> list[Delivery[Any]]:
         """Acknowledges; returns those whose lease was lost."""
     def ack(self, delivery: Delivery[Any], /) -> None: ...
-    def retry(self, delivery: Delivery[Any], /, *, delay: float | None = None, counted: bool = True, error: tuple[str, str, str] | None = None) -> str:
-        """"retry", "dead" or "lost"; error: (kind, message, traceback)."""
+    def retry(
+        self,
+        delivery: Delivery[Any],
+        /,
+        *,
+        delay: float | None = None,
+        counted: bool = True,
+        error: tuple[str, str, str] | None = None,
+    ) -> Literal["retry", "dead"]:
+        """error: (kind, message, traceback)."""
     def reject(self, delivery: Delivery[Any], reason: str, /, error: tuple[str, str, str] | None = None) -> None: ...
     def release(self, deliveries: Sequence[Delivery[Any]], /) -> None:
         """Gives back without counting an attempt."""
-    def extend(self, delivery: Delivery[Any], seconds: float, /) -> None: ...
     def stats(self) -> dict[str, Any]: ...
     def lag(self) -> int: ...
     def seek(self, to: Literal["earliest", "latest"] | int, /) -> None: ...
@@ -379,7 +430,7 @@ class Source:
     def pause(self) -> None: ...
     def resume(self) -> None: ...
     def config(self) -> dict[str, Any]: ...
-    def alter(self, *, lease: float | None = None, retry: Mapping[str, Any] | None = None, max_hold: Any = ...) -> None: ...
+    def alter(self, **options: Any) -> None: ...
     def dead_list(self, decoding: Decoding, after: str | None = None, max: int = 1000) -> list[tuple[Message[Any], dict[str, Any]]]:
         """Each dead letter with {id, reason, error, history: [{attempt, time_ns, error, ...}], died_ns}."""
     def dead_by_error(self) -> dict[str, int]: ...
@@ -392,8 +443,6 @@ class Consumer(_Iterating[Delivery[Any]]):
     @property
     def in_hand(self) -> int:
         """Deliveries handed out and not settled."""
-    def close(self) -> None:
-        """Gives back what was claimed ahead."""
 
 @final
 class Queue:
@@ -401,7 +450,7 @@ class Queue:
     def name(self) -> str: ...
     @property
     def source(self) -> Source: ...
-    def bind(self, *, content_type: str = "application/octet-stream", encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Queue: ...
+    def bind(self, *, content_type: str = ..., encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Queue: ...
     def put(
         self,
         value: Any,
@@ -413,7 +462,7 @@ class Queue:
         ttl: float | None = None,
         unique: str | None = None,
         on_duplicate: Literal["return", "raise"] = "return",
-        headers: Mapping[str, str] | Sequence[tuple[str, bytes]] | None = None,
+        headers: _Headers | None = None,
         time_ns: int | None = None,
         content_type: str | None = None,
     ) -> str: ...
@@ -428,12 +477,12 @@ class Queue:
         ttl: float | None = None,
         unique: str | None = None,
         on_duplicate: Literal["return", "raise"] = "return",
-        headers: Mapping[str, str] | Sequence[tuple[str, bytes]] | None = None,
+        headers: _Headers | None = None,
         time_ns: int | None = None,
         content_type: str | None = None,
     ) -> Awaitable[str]: ...
     def put_many(self, items: Sequence[Any], /, *, atomic: bool = False) -> list[Any]:
-        """items: values, or tuples (value, key, headers, time_ns, due_ns, priority, ttl, unique)."""
+        """items: values, or tuples (value, key, headers, time_ns, due_ns, priority, ttl, unique, content_type)."""
     def aput_many(self, items: Sequence[Any], /, *, atomic: bool = False) -> Awaitable[list[Any]]: ...
     def cancel(self, id: str, /) -> bool: ...
     def purge(self) -> int: ...
@@ -441,18 +490,25 @@ class Queue:
     def alter(self, **options: Any) -> None: ...
 
 @final
-class Channels:
-    def bind(self, *, content_type: str = "application/octet-stream", encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Channels: ...
-    def publish(self, name: str, value: Any, /, *, key: str | bytes | None = None, headers: Mapping[str, str] | Sequence[tuple[str, bytes]] | None = None,
-                content_type: str | None = None) -> int: ...
-    def apublish(self, name: str, value: Any, /, *, key: str | bytes | None = None, headers: Mapping[str, str] | Sequence[tuple[str, bytes]] | None = None,
-                 content_type: str | None = None) -> Awaitable[int]: ...
-    def subscribe(self, pattern: str, decoding: Decoding, *, buffer: int = 1024,
-                  overflow: Literal["drop_oldest", "drop_newest", "block", "error"] = "drop_oldest", waiting: Waiting | None = None) -> Subscription: ...
+class Channel:
+    @property
+    def name(self) -> str: ...
+    def bind(self, *, content_type: str = ..., encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Channel: ...
+    def publish(self, value: Any, /, *, key: str | bytes | None = None, headers: _Headers | None = None, content_type: str | None = None) -> int: ...
+    def apublish(
+        self, value: Any, /, *, key: str | bytes | None = None, headers: _Headers | None = None, content_type: str | None = None
+    ) -> Awaitable[int]: ...
+    def subscribe(
+        self,
+        decoding: Decoding,
+        *,
+        buffer: int = 1024,
+        overflow: Literal["drop_oldest", "drop_newest", "block", "error"] = "drop_oldest",
+        waiting: Waiting | None = None,
+    ) -> Subscription: ...
 
 @final
 class Subscription(_Iterating[Message[Any]]):
     @property
     def dropped(self) -> int: ...
-    def close(self) -> None: ...
-
+    def ready(self, peers: int, timeout: float | None, /) -> Awaitable[None]: ...

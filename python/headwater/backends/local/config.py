@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ...errors import UsageError
 from ...url import Url
@@ -33,7 +33,7 @@ class LocalConfig:
             raise UsageError(f"unknown option {unknown[0]!r}; known are {', '.join(sorted(OPTIONS))}")
         return cls(
             url.path,
-            cast('Literal["never", "interval", "always"] | None', durability),
+            durability,
             _interval(url),
             bool(options.get("create", True)),
             bool(options.get("allow_network_fs", False)),

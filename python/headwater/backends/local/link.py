@@ -55,7 +55,7 @@ def retry_fields(retry: Retry) -> dict[str, Any]:
 
 def stored(config: Mapping[str, Any]) -> dict[str, Any]:
     """The engine's options with the defaults of what was never given."""
-    found = {"lease": 30.0, "retry": retry_fields(Retry()), **config}
+    found: dict[str, Any] = {"lease": 30.0, "retry": retry_fields(Retry()), **config}
     for name in ("max_hold", "unique_for", "max_length"):
         if name in found and found[name] is not None and not math.isfinite(found[name]):
             found[name] = None

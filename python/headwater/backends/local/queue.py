@@ -54,7 +54,7 @@ class LocalQueue(LocalSource, Queue):
         await self._link.call(self._link.engine.delete, "queue", self._name)
         self._queue = self._source = None
         for name in ("put", "put_now"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
 
     def put(
         self, value: Any, /, *,

@@ -65,7 +65,7 @@ class LocalStream(Stream):
         await self._link.call(self._link.engine.delete, "stream", self._name)
         self._native = None
         for name in ("append", "append_now"):
-            self.__dict__.pop(name, None)
+            vars(self).pop(name, None)
 
     def append(
         self, value: Any, /, *,

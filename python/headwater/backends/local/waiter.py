@@ -64,7 +64,7 @@ class BlockingWaiter:
         return result
 
     async def sleep(self, seconds: float, /) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251 - no loop runs here: a synchronous connection blocks
 
     def close(self) -> None:
         pass

@@ -20,8 +20,8 @@ CAPABILITIES = Capabilities(
     queue=pattern(
         "PERSIST SET_TIME AT_LEAST_ONCE KEY_ORDER TOTAL_ORDER DELAY DEAD_LETTERS FOREIGN",
         {
-            "LEASE_LIVENESS": "while the connection lives", "KEY_ISOLATION": "held at the client", "PRIORITY": "one topic a level", "TTL": "at delivery",
-            "LAG": "by the admin API",
+            "LEASE_LIVENESS": "while the connection lives", "KEY_ISOLATION": "held at the client", "PRIORITY": "one topic a level",
+            "TTL": "at delivery", "LAG": "by the admin API",
         },
         {
             "LEASE_EXTENSION": _EXTEND,
