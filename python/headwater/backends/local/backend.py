@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import ClassVar, TypeVar
@@ -10,8 +11,9 @@ from ... import abc
 from ..._engine import Engine, drive
 from ...abc import Settings, Wire
 from ...capabilities import Acknowledged, Capabilities, Survives
-from ...errors import ClosedError
+from ...errors import ClosedError, ConnectError
 from ...message import Info
+from ...url import DEFAULT_URL
 from .capabilities import CAPABILITIES
 from .channel import LocalChannel
 from .config import QUERY_KEYS, LocalConfig
@@ -46,17 +48,25 @@ class Backend(abc.Backend):
 
     def _engine(self) -> Engine:
         config, settings = self._config, self.settings
-        return Engine.open(
-            config.path,
-            create=config.create,
-            durability=config.durability,
-            interval=config.interval,
-            connect_timeout=settings.connect_timeout,
-            op_timeout=settings.op_timeout,
-            max_message_bytes=settings.max_message_bytes,
-            name=settings.name,
-            allow_network_fs=config.allow_network_fs,
-        )
+        try:
+            return Engine.open(
+                config.path,
+                create=config.create,
+                durability=config.durability,
+                interval=config.interval,
+                connect_timeout=settings.connect_timeout,
+                op_timeout=settings.op_timeout,
+                max_message_bytes=settings.max_message_bytes,
+                name=settings.name,
+                allow_network_fs=config.allow_network_fs,
+            )
+        except ConnectError as error:
+            if config.create or os.path.lexists(os.path.join(config.path, "headwater.json")):
+                raise
+            raise ConnectError(
+                f"{os.path.abspath(config.path)} is no directory of headwater's, and none is made only to look: "
+                f"check the URL {settings.url} (default: $HEADWATER_URL, else {DEFAULT_URL}), or write something there first"
+            ) from error
 
     async def connect(self) -> None:
         if self.settings.sync:
