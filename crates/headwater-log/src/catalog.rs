@@ -8,6 +8,8 @@ use std::time::Instant;
 use crate::ctx::{EngineCtx, Event};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::group::core::{Core, Op};
+use crate::group::lanes::Lanes;
 use crate::log::{monotonic_ns, Log, LogKind};
 use crate::meta::Meta;
 use crate::object;
@@ -36,6 +38,9 @@ pub struct Catalog {
     ctx: Weak<EngineCtx>,
     logs: Mutex<HashMap<(String, u32), Arc<Log>>>,
     streams: Mutex<HashMap<String, Arc<Stream>>>,
+    cores: Mutex<HashMap<String, Arc<Core>>>,
+    /// One replica a group and process: held while one is opened.
+    opening: Mutex<()>,
 }
 
 impl Catalog {
@@ -48,6 +53,8 @@ impl Catalog {
                 ctx: Arc::downgrade(ctx),
                 logs: Mutex::default(),
                 streams: Mutex::default(),
+                cores: Mutex::default(),
+                opening: Mutex::default(),
             }
         });
         if fresh {
@@ -103,6 +110,50 @@ impl Catalog {
         let log = Log::open(&ctx, rel, kind, page, object::log_oid(meta.oid, kind))?;
         unpoisoned(&self.logs).insert(key, Arc::clone(&log));
         Ok(log)
+    }
+
+    /// The group in the directory `rel`, opened at its first use in this process. `lanes` says what it works on; `start` writes its
+    /// first entries, where it is new.
+    pub(crate) fn core(
+        &self,
+        rel: &str,
+        meta: &Meta,
+        what: &str,
+        lanes: impl FnOnce() -> Lanes,
+        start: impl FnOnce(&mut Op<'_>) -> Result<()>,
+    ) -> Result<Arc<Core>> {
+        let known = || {
+            unpoisoned(&self.cores)
+                .get(rel)
+                .filter(|core| core.is_of(meta))
+                .cloned()
+        };
+        if let Some(core) = known() {
+            return Ok(core);
+        }
+        let _alone = unpoisoned(&self.opening);
+        if let Some(core) = known() {
+            return Ok(core);
+        }
+        let core = Core::open(
+            &self.ctx()?,
+            what.to_owned(),
+            self.log(rel, meta, LogKind::Journal)?,
+            self.log(rel, meta, LogKind::Notes)?,
+            lanes(),
+            start,
+        )?;
+        unpoisoned(&self.cores).insert(rel.to_owned(), Arc::clone(&core));
+        Ok(core)
+    }
+
+    /// The groups that are open here.
+    pub(crate) fn open_cores(&self) -> Vec<Arc<Core>> {
+        unpoisoned(&self.cores)
+            .values()
+            .filter(|core| core.check().is_ok())
+            .cloned()
+            .collect()
     }
 
     /// The logs that are open here.
@@ -262,6 +313,7 @@ impl Catalog {
             }
         }
         unpoisoned(&self.logs).retain(|(path, _), _| path != rel && !path.starts_with(&inside));
+        unpoisoned(&self.cores).retain(|path, _| path != rel && !path.starts_with(&inside));
         // Out of sight first: a crash in between leaves a private name that the next creation of anything ignores.
         let path = ctx.root.join(rel);
         let gone = path.with_file_name(format!(".gone-{:x}", crate::log::random_u64()));

@@ -8,9 +8,12 @@
 //! - `decide`: who gets what next, given a state, the time and the records;
 //! - `snapshot`: the state as bytes, so that a journal needn't be replayed from its beginning.
 
+pub(crate) mod core;
 pub mod decide;
 pub mod entry;
+pub(crate) mod lanes;
 pub mod machine;
+mod of_stream;
 pub mod snapshot;
 pub mod source;
 pub mod types;

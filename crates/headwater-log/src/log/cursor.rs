@@ -135,6 +135,20 @@ impl Cursor {
         }
     }
 
+    /// Steps over what the caller itself has just appended at the cursor's place, and need not read. A place in a later segment is
+    /// come to by reading.
+    #[inline]
+    pub(crate) fn pass(&mut self, end_lba: u64, next: u64) {
+        if let (Some(segment), None) = (&self.segment, &self.current) {
+            let here = segment.header.base_lba + self.off;
+            if end_lba > here && end_lba <= segment.end_lba() {
+                self.off = end_lba - segment.header.base_lba;
+                self.next = next;
+                self.from = next;
+            }
+        }
+    }
+
     /// Where the record lies that `next` handed out last.
     #[inline]
     pub fn spot(&self) -> Spot {
