@@ -346,7 +346,8 @@ class Stream(ABC):
         replaced by native functions here: look them up afterwards."""
 
     @abstractmethod
-    async def config(self) -> Mapping[str, Any]: ...
+    async def config(self) -> Mapping[str, Any]:
+        """The stored options, by the names of StreamOptions. NotFoundError where it was never declared."""
 
     @abstractmethod
     async def delete(self) -> None:

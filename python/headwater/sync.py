@@ -272,6 +272,9 @@ class _Named(Generic[T]):
     def declare(self) -> None:
         self._drive(self._named.declare())
 
+    def open(self) -> None:
+        self._drive(self._named.open())
+
     def delete(self) -> None:
         self._drive(self._named.delete())
 

@@ -72,6 +72,17 @@ class Named(Generic[T]):
             await self._declare()
             self._declared = True
 
+    async def open(self) -> None:
+        """Uses what is stored: makes nothing, and stores no option, now or later.
+
+        Raises:
+            NotFoundError: there is none of this name.
+        """
+        self._context.check()
+        async with self._entry():
+            await self._open()
+            self._declared = True
+
     async def delete(self) -> None:
         """Deletes it with all that is in it. NotFoundError where there is none."""
         raise NotImplementedError
@@ -96,6 +107,9 @@ class Named(Generic[T]):
         return self._gate
 
     async def _declare(self) -> None:
+        raise NotImplementedError
+
+    async def _open(self) -> None:
         raise NotImplementedError
 
     def _note(self, given: Any, found: Declared) -> None:

@@ -51,6 +51,9 @@ class Channel(Named[T]):
         # A channel is nowhere stored: there is nothing to make.
         self._plain = None if self._is_pattern else self._sender(self._raw.publish_now if self._context.sync else self._raw.publish)
 
+    async def _open(self) -> None:
+        await self._declare()
+
     async def delete(self) -> None:
         """A channel is nowhere stored; this does nothing."""
         await self._ready()

@@ -75,6 +75,10 @@ class Group(Source[T]):
         await self._stream.made()
         self._note(self._options, await self._group.declare(self._options))
 
+    async def _open(self) -> None:
+        await self._stream.open()
+        await self._group.config()
+
     async def lag(self) -> int | None:
         """Records appended that this group has not finished; None where the engine can't know."""
         await self._ready()

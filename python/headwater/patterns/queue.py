@@ -76,6 +76,13 @@ class Queue(Source[T]):
 
     async def _declare(self) -> None:
         self._note(self._options, await self._jobs.declare(self._options))
+        self._found()
+
+    async def _open(self) -> None:
+        await self._jobs.config()
+        self._found()
+
+    def _found(self) -> None:
         self._plain = self._sender(self._jobs.put_now if self._context.sync else self._jobs.put)
 
     async def delete(self) -> None:

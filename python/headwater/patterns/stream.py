@@ -63,6 +63,13 @@ class Stream(Named[T]):
 
     async def _declare(self) -> None:
         self._note(self._options, await self._raw.declare(self._options))
+        self._found()
+
+    async def _open(self) -> None:
+        await self._raw.config()
+        self._found()
+
+    def _found(self) -> None:
         self._plain = self._sender(self._raw.append_now if self._context.sync else self._raw.append)
 
     @property

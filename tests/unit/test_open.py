@@ -1,0 +1,50 @@
+"""`open` uses what is stored, and makes and changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import headwater as hw
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"local:{tmp_path / 'data'}"
+
+
+async def test_what_is_not_there_is_not_made(url: str) -> None:
+    async with hw.connect(url) as conn:
+        for named in (conn.stream("a"), conn.stream("a").group("g")):
+            with pytest.raises(hw.NotFoundError):
+                await named.open()
+        assert await conn.names() == []
+
+
+async def test_what_is_there_is_used(url: str) -> None:
+    async with hw.connect(url) as conn:
+        await conn.stream("orders", int).append(1)
+        orders = conn.stream("orders", int)
+        await orders.open()
+        assert (await orders.append(2)).seq == 2
+        assert [message.value async for message in orders.read()] == [1, 2]
+
+
+async def test_options_are_not_stored(url: str) -> None:
+    async with hw.connect(url) as conn:
+        await conn.stream("orders", retention=hw.Retention(records=10)).declare()
+        other = conn.stream("orders", retention=hw.Retention(records=20))
+        await other.open()
+        await other.append("x")
+        assert (await other.config())["retention"] == hw.Retention(records=10)
+        await other.declare()
+        assert (await other.config())["retention"] == hw.Retention(records=20)
+
+
+def test_without_async(url: str) -> None:
+    with hw.sync.connect(url) as conn:
+        with pytest.raises(hw.NotFoundError, match="orders"):
+            conn.stream("orders").open()
+        conn.stream("orders").declare()
+        conn.stream("orders").open()
