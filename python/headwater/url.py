@@ -25,6 +25,8 @@ DEFAULT_URL = "local:./.headwater"
 _ALIASES = {"rediss": "redis+tls", "amqps": "amqp+tls", "pulsar+ssl": "pulsar+tls", "kafka+ssl": "kafka+tls", "redis+ssl": "redis+tls"}
 #: Schemes whose rest is a path, not an authority.
 _PATHS = frozenset({"memory", "local", "zmq+ipc", "nng+ipc"})
+#: Whose rest is an authority.
+_SERVERS = frozenset({"redis", "amqp", "kafka", "pulsar", "zmq", "nng"})
 _MODIFIERS = frozenset({"cluster", "sentinel", "tls", "ipc", "tcp"})
 #: What every server understands in the query; the rest is the backend's.
 SERVER_KEYS = frozenset({"tls_ca", "tls_cert", "tls_key", "tls_verify", "sasl", "password_file"})
@@ -84,6 +86,8 @@ class Url:
         if unknown := [each for each in extra if each not in _MODIFIERS]:
             raise UsageError(f"unknown URL scheme {scheme!r}: no +{unknown[0]}")
         if not rest.startswith("//"):
+            if base not in _SERVERS:
+                raise UsageError(f"unknown URL scheme {scheme!r} in {text!r}: one writes local:PATH, memory: or redis://host")
             raise UsageError(f"{scheme} is reached over the network: write {scheme}://host")
         authority, _, path = rest[2:].partition("/")
         credentials, at, hosts = authority.rpartition("@")
