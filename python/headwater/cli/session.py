@@ -1,11 +1,11 @@
-"""The connection of a command."""
+"""The connection of a command, and the names that are stored there."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from .. import sync
+from .. import Info, NotFoundError, UsageError, sync
 
 #: As `headwater.connect` has it.
 DEFAULT_URL = "local:./.headwater"
@@ -21,3 +21,21 @@ def reading(url: str | None, **arguments: Any) -> sync.Connection:
 def writing(url: str | None, **arguments: Any) -> sync.Connection:
     """Connects for a command that stores something: a directory that is not there is made."""
     return sync.connect(url, **arguments)
+
+
+def shown_name(info: Info) -> str:
+    """A name as commands take it: a group's is STREAM/GROUP."""
+    return info.name if info.parent is None else f"{info.parent}/{info.name}"
+
+
+def find_source(conn: sync.Connection, name: str, kind: str | None = None) -> sync.Queue[Any] | sync.Group[Any]:
+    """The stored queue or group (STREAM/GROUP) of this name, opened."""
+    found = [each for each in conn.names() if each.kind in ("queue", "group") and shown_name(each) == name and kind in (None, each.kind)]
+    # A stream's name may hold a slash too, so that several may be meant.
+    if len(found) > 1:
+        raise UsageError(f"{name!r} is {' and '.join(f'a {each.kind}' for each in found)}: say which with --kind")
+    if not found:
+        raise NotFoundError(f"there is no queue or group {name!r} at {conn.url} (a group is written STREAM/GROUP; headwater ls shows all)", name=name)
+    source = conn.queue(found[0].name) if found[0].parent is None else conn.stream(found[0].parent).group(found[0].name)
+    source.open()
+    return source
