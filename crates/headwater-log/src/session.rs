@@ -191,22 +191,20 @@ pub struct Setup(#[allow(dead_code)] /* closing it releases the lock */ Held);
 pub(crate) fn setup(dir: &Path, within: Duration, name: &str) -> Result<Setup> {
     let path = dir.join("SETUP");
     let deadline = Instant::now() + within;
-    loop {
-        let gate = Held::open(&path)?;
-        if !wait_flock(&gate, &path, deadline)? {
-            let holder = fs::read_to_string(&path).unwrap_or_default();
-            return Err(Error::Timeout {
-                what: format!("waiting for {}", path.display()),
-                maybe_sent: false,
-                holder: Some(holder.trim().to_owned()).filter(|text| !text.is_empty()),
-            });
-        }
-        let text = format!("process {} ({name})\n", std::process::id());
-        // For people only: whether it can be written changes nothing.
-        let _ = rustix::fs::ftruncate(&gate, 0);
-        let _ = rustix::io::pwrite(&gate, text.as_bytes(), 0);
-        return Ok(Setup(gate));
+    let gate = Held::open(&path)?;
+    if !wait_flock(&gate, &path, deadline)? {
+        let holder = fs::read_to_string(&path).unwrap_or_default();
+        return Err(Error::Timeout {
+            what: format!("waiting for {}", path.display()),
+            maybe_sent: false,
+            holder: Some(holder.trim().to_owned()).filter(|text| !text.is_empty()),
+        });
     }
+    let text = format!("process {} ({name})\n", std::process::id());
+    // For people only: whether it can be written changes nothing.
+    let _ = rustix::fs::ftruncate(&gate, 0);
+    let _ = rustix::io::pwrite(&gate, text.as_bytes(), 0);
+    Ok(Setup(gate))
 }
 
 /// An exclusive file lock, by polling; false when the deadline passed.

@@ -389,11 +389,11 @@ impl Watch {
             let watched = self.processes.contains_key(&number)
                 && slot.state.load(Ordering::Acquire) == slot_state::LIVE;
             // What cannot be repaired now is tried again with the next tick, and by whoever needs it.
-            if everybody || !watched || fired.contains(&number) {
-                if shared.clean_if_dead(number).is_ok_and(|cleaned| cleaned) {
-                    // It may have left something that is not synced yet.
-                    shared.work_at(0);
-                }
+            if (everybody || !watched || fired.contains(&number))
+                && shared.clean_if_dead(number).is_ok_and(|cleaned| cleaned)
+            {
+                // It may have left something that is not synced yet.
+                shared.work_at(0);
             }
         }
     }

@@ -258,11 +258,10 @@ impl Cursor {
                     });
                     return Ok(true);
                 }
-                CTRL if frame.kind() == ctrl::ROLL => {
-                    if !self.next_segment()? {
-                        return Ok(false);
-                    }
-                }
+                CTRL if frame.kind() == ctrl::ROLL => match self.next_segment()? {
+                    true => {}
+                    false => return Ok(false),
+                },
                 CTRL if frame.kind() == ctrl::GAP => {
                     self.next = self.next.max(frame.word(1).unwrap_or(0));
                 }
