@@ -11,7 +11,7 @@ OperationTimeoutError; a refused option raises UnsupportedError before anything 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -140,7 +140,7 @@ class Iterating(Protocol[T]):
         """What is there now, at most `max`; never sleeps."""
         ...
 
-    def anext(self, timeout: float | None = None) -> Awaitable[T | None]:
+    def anext(self, timeout: float | None = None) -> Coroutine[Any, Any, T | None]:
         """The next one. None: the time (seconds) is over, or it ended."""
         ...
 
@@ -195,7 +195,7 @@ class Channel(ABC):
     @abstractmethod
     def publish(
         self, value: Any, /, *, key: str | bytes | None = None, headers: Headers | None = None, content_type: str | None = None
-    ) -> Awaitable[int | None]:
+    ) -> Coroutine[Any, Any, int | None]:
         """Hands one message to whoever listens now. Answers the subscribers reached, None where the engine can't know."""
 
     @abstractmethod
@@ -305,7 +305,7 @@ class Queue(Source):
         headers: Headers | None = None,
         time_ns: int | None = None,
         content_type: str | None = None,
-    ) -> Awaitable[str]:
+    ) -> Coroutine[Any, Any, str]:
         """Stores one job and answers its id, once it is as safe as `Capabilities.acknowledged` says."""
 
     @abstractmethod
@@ -366,7 +366,7 @@ class Stream(ABC):
         headers: Headers | None = None,
         time_ns: int | None = None,
         content_type: str | None = None,
-    ) -> Awaitable[Position]:
+    ) -> Coroutine[Any, Any, Position]:
         """Appends one record and answers its position, once it is as safe as `Capabilities.acknowledged` says. Positions rise
         and are never used twice."""
 

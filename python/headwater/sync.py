@@ -21,7 +21,6 @@ from ._engine import Message, Position
 from .abc import Headers, Ordering, Overflow
 from .capabilities import Capabilities, Feature
 from .codec import Codec, CodecName
-from .errors import HeadwaterError
 from .message import DeadLetter, Health, Info, Item, Retention, SourceStats, StreamInfo
 from .patterns import base as _base
 from .patterns import channel as _channel
@@ -299,11 +298,9 @@ class Channel(_Named[T]):
             try:
                 reached = plain(value)
                 return reached
-            except HeadwaterError:
-                raise
             except Exception as error:
-                raise inner._encoding_failed(value) or error from error.__cause__
-        inner._not_a_pattern()
+                told = inner._explained(error, value)
+                raise told from told.__cause__
         if not inner._declared:
             self._drive(inner._ready())
         reached = inner._publish(value, key, headers)
@@ -340,10 +337,9 @@ class Stream(_Named[T]):
             try:
                 position = plain(value)
                 return position
-            except HeadwaterError:
-                raise
             except Exception as error:
-                raise inner._encoding_failed(value) or error from error.__cause__
+                told = inner._explained(error, value)
+                raise told from told.__cause__
         if not inner._declared:
             self._drive(inner._ready())
         position = inner._append(value, key, id, expect, expect_key, headers, time)
@@ -486,10 +482,9 @@ class Queue(Source[T]):
             try:
                 job = plain(value)
                 return job
-            except HeadwaterError:
-                raise
             except Exception as error:
-                raise inner._encoding_failed(value) or error from error.__cause__
+                told = inner._explained(error, value)
+                raise told from told.__cause__
         if not inner._declared:
             self._drive(inner._ready())
         job = inner._put(value, key, delay, priority, ttl, unique, on_duplicate, headers, time)

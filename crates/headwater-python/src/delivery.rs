@@ -7,14 +7,15 @@ use headwater_log::group::{Source as Inner, Ticket};
 use headwater_log::Error;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyNone, PyType};
+use pyo3::types::{PyDict, PyNone, PyType};
 
+use crate::block::{leave, Handled};
 use crate::calls::datetime;
 use crate::consumer::Consumer;
 use crate::errors::{to_py, usage};
 use crate::hub::{count, seconds, Later};
 use crate::message::{keyword, only, Message};
-use crate::ready::{drive, ready, ready_none};
+use crate::ready::{drive, failed, ready, ready_none};
 use crate::source::lost;
 
 /// Who gave it out.
@@ -30,6 +31,8 @@ pub enum Holder {
     },
 }
 
+/// A message in hand. Enter it (`async with`): leaving without an exception acknowledges, with one settles by the retry policy and
+/// raises on. Dropping the last reference unsettled gives it back at once.
 #[pyclass(frozen, subclass, generic, extends = Message, module = "headwater._engine")]
 pub struct Delivery {
     pub holder: Holder,
@@ -139,57 +142,6 @@ impl Drop for Delivery {
     }
 }
 
-/// What the block's end needs to know.
-fn leave<'py>(
-    slf: &Bound<'py, Delivery>,
-    error: Option<&Bound<'py, PyAny>>,
-    handled: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let (py, this) = (slf.py(), slf.get());
-    let (consumer, sync) = match &this.holder {
-        Holder::Python { source, .. } => {
-            let Some(source) = source else {
-                return ready(py, PyBool::new(py, false).to_owned().into_any());
-            };
-            return source.bind(py).call_method1("leave", (slf, error, handled));
-        }
-        Holder::Engine { consumer, .. } => (consumer.get(), consumer.get().sync),
-    };
-    let no = || ready(py, PyBool::new(py, false).to_owned().into_any());
-    match (error, &consumer.hooks) {
-        (Some(error), Some(hooks)) => hooks
-            .bind(py)
-            .call_method1("on_error", (slf, error, handled)),
-        _ if this.settled.load(Ordering::Acquire) => no(),
-        (Some(_), None) => {
-            this.settle(py, |source, ticket| {
-                source
-                    .nack(
-                        ticket,
-                        &headwater_log::group::Nack {
-                            counted: true,
-                            ..Default::default()
-                        },
-                    )
-                    .map(|_| true)
-            })?;
-            no()
-        }
-        (None, _) => {
-            if let (Some(waiting), true, false) = (&consumer.waiting, consumer.hub.always, sync) {
-                let kept = slf.clone().unbind();
-                let later = Later::new(move |py| {
-                    Delivery::ack_quietly(kept.bind(py))?;
-                    Ok(PyBool::new(py, false).to_owned().into_any().unbind())
-                });
-                return waiting.bind(py).call_method1("call", (later,));
-            }
-            Delivery::ack_quietly(slf)?;
-            no()
-        }
-    }
-}
-
 /// One way to settle.
 enum Settling {
     Ack,
@@ -216,6 +168,18 @@ impl Delivery {
     /// Settles: at once for a synchronous connection, in a thread where it has to wait for the disk, else now, with a result that is
     /// ready.
     fn answer<'py>(slf: &Bound<'py, Self>, how: Settling) -> PyResult<Bound<'py, PyAny>> {
+        Self::begin_answer(slf, how).or_else(|error| slf.get().fail(slf.py(), error))
+    }
+
+    /// An asynchronous method fails where it is awaited.
+    fn fail<'py>(&self, py: Python<'py>, error: PyErr) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_sync() {
+            return Err(error);
+        }
+        failed(py, error)
+    }
+
+    fn begin_answer<'py>(slf: &Bound<'py, Self>, how: Settling) -> PyResult<Bound<'py, PyAny>> {
         let (py, this) = (slf.py(), slf.get());
         let Holder::Engine { consumer, .. } = &this.holder else {
             return Err(usage(py, "this delivery belongs to no source"));
@@ -239,7 +203,7 @@ impl Delivery {
     }
 
     /// The acknowledgement at a block's end: what fails is told to the hooks.
-    fn ack_quietly(slf: &Bound<'_, Self>) -> PyResult<()> {
+    pub fn ack_quietly(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, this) = (slf.py(), slf.get());
         let Err(failure) = this.ack_now(py) else {
             return Ok(());
@@ -286,21 +250,25 @@ impl Delivery {
         Ok(PyClassInitializer::from(Message::given(py, kwargs)?).add_subclass(this))
     }
 
+    /// How often it was delivered, this time included.
     #[getter]
     fn attempt(&self) -> u32 {
         self.attempt
     }
 
+    /// When the lease ends at the latest known time; it is renewed while this object and its process live.
     #[getter]
     fn lease_until<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         datetime(py, self.lease_until_ns)
     }
 
+    /// Whether it was acknowledged, retried or rejected.
     #[getter]
     fn settled(&self) -> bool {
         self.settled.load(Ordering::Acquire)
     }
 
+    /// What the backend gave at construction.
     #[getter]
     fn token(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &self.holder {
@@ -309,6 +277,7 @@ impl Delivery {
         }
     }
 
+    /// Who gave it out.
     #[getter]
     fn source(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &self.holder {
@@ -322,6 +291,7 @@ impl Delivery {
         !self.settled.swap(true, Ordering::AcqRel)
     }
 
+    /// Done: it never comes again once this returns. Raises LeaseLostError where it came too late; then nothing was changed.
     fn ack<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         if let Holder::Python {
             source: Some(source),
@@ -333,7 +303,7 @@ impl Delivery {
         Self::answer(slf, Settling::Ack)
     }
 
-    /// Tries again after `delay` seconds; None: as the stored policy says.
+    /// Tries again after `delay`, seconds or timedelta; None: as the stored policy says. The attempt counts. Raises LeaseLostError.
     #[pyo3(signature = (delay=None))]
     fn retry<'py>(
         slf: &Bound<'py, Self>,
@@ -350,6 +320,7 @@ impl Delivery {
         Self::answer(slf, Settling::Retry(pause))
     }
 
+    /// Makes it a dead letter at once, with this reason. Raises LeaseLostError.
     fn reject<'py>(slf: &Bound<'py, Self>, reason: &str) -> PyResult<Bound<'py, PyAny>> {
         if let Holder::Python {
             source: Some(source),
@@ -361,6 +332,7 @@ impl Delivery {
         Self::answer(slf, Settling::Reject(reason.to_owned()))
     }
 
+    /// The lease lasts `seconds` (or a timedelta) from now at least. Raises LeaseLostError.
     fn extend<'py>(
         slf: &Bound<'py, Self>,
         seconds: Bound<'py, PyAny>,
@@ -372,21 +344,21 @@ impl Delivery {
                 None => Err(usage(py, "this delivery belongs to no source")),
             },
             Holder::Engine { consumer, ticket } => {
-                let by = self::seconds(in_seconds(&seconds)?);
-                this.prolong(slf, &consumer.get().source, *ticket, by)?;
-                if this.is_sync() {
-                    Ok(PyNone::get(py).to_owned().into_any())
-                } else {
-                    ready_none(py)
+                let done = in_seconds(&seconds).and_then(|by| {
+                    this.prolong(slf, &consumer.get().source, *ticket, self::seconds(by))
+                });
+                match done {
+                    Ok(()) if this.is_sync() => Ok(PyNone::get(py).to_owned().into_any()),
+                    Ok(()) => ready_none(py),
+                    Err(error) => this.fail(py, error),
                 }
             }
         }
     }
 
+    /// A block like the delivery's own, that logs and counts an exception and goes on instead of raising it.
     fn handled(slf: &Bound<'_, Self>) -> Handled {
-        Handled {
-            delivery: slf.clone().unbind(),
-        }
+        Handled::of(slf)
     }
 
     fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
@@ -453,46 +425,14 @@ impl Delivery {
 
 /// Seconds from a number or a timedelta.
 fn in_seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
-    value
+    let found: PyResult<f64> = value
         .extract()
-        .or_else(|_| value.call_method0("total_seconds")?.extract())
-}
-
-/// `delivery.handled()`: like the delivery's own block, but errors stay in it.
-#[pyclass(frozen, generic, module = "headwater._engine")]
-pub struct Handled {
-    delivery: Py<Delivery>,
-}
-
-#[pymethods]
-impl Handled {
-    fn __aenter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        ready(py, self.delivery.bind(py).clone().into_any())
-    }
-
-    #[pyo3(signature = (_kind, error, _trace, /))]
-    fn __aexit__<'py>(
-        &self,
-        py: Python<'py>,
-        _kind: &Bound<'py, PyAny>,
-        error: Option<&Bound<'py, PyAny>>,
-        _trace: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        leave(self.delivery.bind(py), error, true)
-    }
-
-    fn __enter__(&self, py: Python<'_>) -> Py<Delivery> {
-        self.delivery.clone_ref(py)
-    }
-
-    #[pyo3(signature = (_kind, error, _trace, /))]
-    fn __exit__<'py>(
-        &self,
-        py: Python<'py>,
-        _kind: &Bound<'py, PyAny>,
-        error: Option<&Bound<'py, PyAny>>,
-        _trace: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        drive(py, &leave(self.delivery.bind(py), error, true)?)
+        .or_else(|_| value.call_method0("total_seconds")?.extract());
+    match found {
+        Ok(seconds) if seconds >= 0.0 && seconds.is_finite() => Ok(seconds),
+        _ => Err(usage(
+            value.py(),
+            &format!("a number of seconds from 0, or a timedelta, is expected, not {value:?}"),
+        )),
     }
 }

@@ -74,14 +74,13 @@ impl Engine {
             interval: interval.map(seconds),
             connect_timeout: seconds(connect_timeout),
             op_timeout: seconds(op_timeout),
-            max_record_bytes: max_message_bytes,
             name: name.to_owned(),
             allow_network_fs,
             ..OpenOptions::new(path)
         };
         let engine = detached(py, || Inner::open(&options))?;
         Ok(Self {
-            hub: Hub::new(engine, op_timeout, Arc::default()),
+            hub: Hub::new(engine, op_timeout, max_message_bytes, Arc::default()),
         })
     }
 
@@ -96,12 +95,11 @@ impl Engine {
     ) -> PyResult<Self> {
         let options = OpenOptions {
             op_timeout: seconds(op_timeout),
-            max_record_bytes: max_message_bytes,
             ..OpenOptions::new("memory:")
         };
         let engine = detached(py, || Inner::memory(name, &options))?;
         Ok(Self {
-            hub: Hub::new(engine, op_timeout, Arc::default()),
+            hub: Hub::new(engine, op_timeout, max_message_bytes, Arc::default()),
         })
     }
 
@@ -126,6 +124,7 @@ impl Engine {
             hub: Hub::new(
                 self.inner().clone(),
                 op_timeout,
+                self.hub.limit,
                 Arc::clone(&self.hub.counters),
             ),
         }

@@ -34,18 +34,21 @@ pub struct Hub {
     pub op_timeout: Duration,
     /// Acknowledged after fsync: an append has to wait for one.
     pub always: bool,
+    /// The largest message of this connection, bytes; others of the directory may have other limits.
+    pub limit: u64,
     pub counters: Arc<Counters>,
 }
 
 pub type Link = Arc<Hub>;
 
 impl Hub {
-    pub fn new(engine: Engine, op_timeout: f64, counters: Arc<Counters>) -> Link {
+    pub fn new(engine: Engine, op_timeout: f64, limit: u64, counters: Arc<Counters>) -> Link {
         let always = engine.info().acks == Durability::Always;
         Arc::new(Self {
             engine,
             op_timeout: seconds(op_timeout),
             always,
+            limit,
             counters,
         })
     }

@@ -1,5 +1,6 @@
 //! `headwater._engine`: the engine as Python sees it. One thin file a type; no logic.
 
+mod block;
 mod calls;
 mod consumer;
 mod convert;
@@ -26,13 +27,13 @@ mod _engine {
     use pyo3::prelude::*;
 
     #[pymodule_export]
+    use crate::block::Handled;
+    #[pymodule_export]
     use crate::consumer::Consumer;
     #[pymodule_export]
     use crate::decoding::Decoding;
     #[pymodule_export]
     use crate::delivery::Delivery;
-    #[pymodule_export]
-    use crate::delivery::Handled;
     #[pymodule_export]
     use crate::engine::Engine;
     #[pymodule_export]
@@ -49,6 +50,8 @@ mod _engine {
     use crate::reader::Reader;
     #[pymodule_export]
     use crate::ready::drive;
+    #[pymodule_export]
+    use crate::ready::failed_with;
     #[pymodule_export]
     use crate::source::Source;
     #[pymodule_export]

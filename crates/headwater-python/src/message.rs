@@ -32,6 +32,7 @@ pub struct Given {
     pub foreign: bool,
 }
 
+/// One message, read-only. The value is decoded at the first look at `.value`.
 #[pyclass(frozen, subclass, generic, module = "headwater._engine")]
 pub struct Message {
     pub raw: Py<PyBytes>,
@@ -208,16 +209,19 @@ impl Message {
         Self::given(cls.py(), kwargs)
     }
 
+    /// The value, decoded at the first look. Raises DecodeError where it does not fit the type.
     #[getter]
     fn value<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         Self::decode(slf)
     }
 
+    /// The payload as it travelled.
     #[getter]
     fn raw(&self, py: Python<'_>) -> Py<PyBytes> {
         self.raw.clone_ref(py)
     }
 
+    /// The key as text; what of it is not UTF-8 is replaced.
     #[getter]
     fn key(&self, py: Python<'_>) -> Option<String> {
         self.key
@@ -225,11 +229,13 @@ impl Message {
             .map(|k| String::from_utf8_lossy(k.as_bytes(py)).into_owned())
     }
 
+    /// The key as bytes.
     #[getter]
     fn raw_key(&self, py: Python<'_>) -> Option<Py<PyBytes>> {
         self.key.as_ref().map(|k| k.clone_ref(py))
     }
 
+    /// The headers, read-only; of several with one name the last.
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyMappingProxy>> {
         let dict = PyDict::new(py);
@@ -244,6 +250,7 @@ impl Message {
         Ok(PyMappingProxy::new(py, dict.as_mapping()))
     }
 
+    /// All headers in their order, as pairs of str and bytes.
     #[getter]
     fn raw_headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let pairs: Vec<_> = headers::entries(self.encoded())
@@ -258,11 +265,13 @@ impl Message {
         PyTuple::new(py, pairs)
     }
 
+    /// What the payload is, as the sender's codec said.
     #[getter]
     fn content_type(&self) -> &str {
         headers::content_type(self.encoded())
     }
 
+    /// A job's id, the `id=` given to `append`, else the position's number.
     #[getter]
     fn id(&self) -> String {
         match &self.identity {
@@ -276,6 +285,7 @@ impl Message {
         }
     }
 
+    /// The channel, queue or stream it came by.
     #[getter]
     fn name(&self, py: Python<'_>) -> Py<PyString> {
         let own = match &self.identity {
@@ -286,16 +296,19 @@ impl Message {
         own.unwrap_or(&self.decoding.get().name).clone_ref(py)
     }
 
+    /// The event time, an aware datetime in UTC.
     #[getter]
     fn timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         datetime(py, self.time_ns)
     }
 
+    /// The event time, ns since 1970 UTC.
     #[getter]
     fn time_ns(&self) -> i64 {
         self.time_ns
     }
 
+    /// Where it stands in its stream; None where there is none.
     #[getter]
     fn position(&self, py: Python<'_>) -> PyResult<Option<Py<Position>>> {
         match &self.identity {
@@ -307,16 +320,19 @@ impl Message {
         }
     }
 
+    /// Where an answer goes, if the sender asks for one.
     #[getter]
     fn reply_to(&self) -> Option<String> {
         self.reserved(b"\0r")
     }
 
+    /// What an answer is known by.
     #[getter]
     fn correlation_id(&self) -> Option<String> {
         self.reserved(b"\0c")
     }
 
+    /// Whether another program than headwater wrote it.
     #[getter]
     fn foreign(&self) -> bool {
         matches!(&self.identity, Identity::Given(given) if given.foreign)

@@ -8,6 +8,8 @@ use pyo3::types::{PyString, PyType};
 
 use crate::errors::{raise, usage};
 
+/// A place in one shard of a stream. `str()` and `parse()` are inverse: `42@orders`, or `42.3@orders` in shard 3. Ordered within a
+/// shard; IncomparableError across.
 #[pyclass(frozen, module = "headwater._engine")]
 pub struct Position {
     pub stream: Py<PyString>,
@@ -84,16 +86,19 @@ impl Position {
         }
     }
 
+    /// The stream's name; empty where it was parsed without one.
     #[getter]
     fn stream(&self, py: Python<'_>) -> Py<PyString> {
         self.stream.clone_ref(py)
     }
 
+    /// The number within its shard, from 1.
     #[getter]
     fn seq(&self) -> u64 {
         self.seq
     }
 
+    /// The shard, from 0.
     #[getter]
     fn shard(&self) -> u32 {
         self.shard
@@ -113,6 +118,7 @@ impl Position {
         Ok(hasher.finish())
     }
 
+    #[allow(clippy::type_complexity)] // what the protocol wants: a class and its arguments
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<(Py<PyType>, (Py<PyString>, u64, u32))> {
         let this = slf.get();
         Ok((

@@ -1,10 +1,10 @@
-//! `Ready`: an awaitable that is done. A raw type, because the interpreter's fast way to await, the slot `am_send`, needs neither a
-//! coroutine nor an exception (75 ns), and PyO3 has no name for it.
+//! `Ready`: a coroutine that is done, with a value or an error. A raw type, because the interpreter's fast way to await, the slot
+//! `am_send`, needs neither a coroutine's frame nor an exception (75 ns), and PyO3 has no name for it.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -14,6 +14,8 @@ use pyo3::types::{PyNone, PyType};
 struct ReadyObject {
     base: ffi::PyObject,
     value: *mut ffi::PyObject,
+    /// The value is an exception, which awaiting raises.
+    failed: bool,
 }
 
 static TYPE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -26,7 +28,30 @@ pub fn ready_type(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 }
 
 /// `Ready(value)`.
+#[inline]
 pub fn ready<'py>(py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    done(py, value, false)
+}
+
+/// What raises `error` when it is awaited: an asynchronous method fails there, not where it is called.
+#[cold]
+pub fn failed(py: Python<'_>, error: PyErr) -> PyResult<Bound<'_, PyAny>> {
+    done(py, error.into_value(py).into_bound(py).into_any(), true)
+}
+
+/// A coroutine that raises `error`.
+#[pyfunction(name = "failed")]
+#[pyo3(signature = (error, /))]
+pub fn failed_with<'py>(error: &Bound<'py, PyBaseException>) -> PyResult<Bound<'py, PyAny>> {
+    done(error.py(), error.clone().into_any(), true)
+}
+
+#[inline]
+fn done<'py>(
+    py: Python<'py>,
+    value: Bound<'py, PyAny>,
+    failed: bool,
+) -> PyResult<Bound<'py, PyAny>> {
     let kind = ready_type(py)?.as_type_ptr();
     unsafe {
         let object = ffi::PyObject_New::<ReadyObject>(kind);
@@ -34,6 +59,7 @@ pub fn ready<'py>(py: Python<'py>, value: Bound<'py, PyAny>) -> PyResult<Bound<'
             return Err(PyErr::fetch(py));
         }
         (*object).value = value.into_ptr();
+        (*object).failed = failed;
         Ok(Bound::from_owned_ptr(py, object.cast()))
     }
 }
@@ -53,8 +79,9 @@ pub fn drive<'py>(py: Python<'py>, awaitable: &Bound<'py, PyAny>) -> PyResult<Bo
     unsafe {
         let kind = ready_type(py)?.as_type_ptr();
         if ffi::Py_TYPE(awaitable.as_ptr()) == kind {
-            let object = awaitable.as_ptr().cast::<ReadyObject>();
-            return Ok(Bound::from_borrowed_ptr(py, (*object).value));
+            return outcome(awaitable.as_ptr())
+                .map(|value| Bound::from_owned_ptr(py, value))
+                .ok_or_else(|| PyErr::fetch(py));
         }
         let coroutine: bool = ffi::PyIter_Check(awaitable.as_ptr()) != 0;
         let iterator = if coroutine || awaitable.hasattr("send")? {
@@ -88,22 +115,46 @@ unsafe extern "C" fn same(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
     ffi::Py_NewRef(this)
 }
 
+/// A new reference to the value; None, with the exception set, where it failed.
+#[inline]
+unsafe fn outcome(this: *mut ffi::PyObject) -> Option<*mut ffi::PyObject> {
+    let this = this.cast::<ReadyObject>();
+    let value = (*this).value;
+    if (*this).failed {
+        ffi::PyErr_SetObject(ffi::Py_TYPE(value).cast(), value);
+        return None;
+    }
+    Some(ffi::Py_NewRef(value))
+}
+
 unsafe extern "C" fn send(
     this: *mut ffi::PyObject,
     _arg: *mut ffi::PyObject,
     out: *mut *mut ffi::PyObject,
 ) -> ffi::PySendResult {
-    *out = ffi::Py_NewRef((*this.cast::<ReadyObject>()).value);
-    ffi::PySendResult::PYGEN_RETURN
+    match outcome(this) {
+        Some(value) => {
+            *out = value;
+            ffi::PySendResult::PYGEN_RETURN
+        }
+        None => {
+            *out = ptr::null_mut();
+            ffi::PySendResult::PYGEN_ERROR
+        }
+    }
 }
 
 /// The slow way, for who iterates `__await__()` by hand (and for `await` since 3.12): StopIteration with the value.
 unsafe extern "C" fn next(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    let Some(value) = outcome(this) else {
+        return ptr::null_mut();
+    };
     let stop = ffi::PyObject_CallFunctionObjArgs(
         ffi::PyExc_StopIteration,
-        (*this.cast::<ReadyObject>()).value,
+        value,
         ptr::null_mut::<ffi::PyObject>(),
     );
+    ffi::Py_DECREF(value);
     if !stop.is_null() {
         ffi::PyErr_SetObject(ffi::PyExc_StopIteration, stop);
         ffi::Py_DECREF(stop);
@@ -128,6 +179,7 @@ unsafe extern "C" fn new(
     let object = ffi::PyObject_New::<ReadyObject>(kind);
     if !object.is_null() {
         (*object).value = ffi::Py_NewRef(value);
+        (*object).failed = false;
     }
     object.cast()
 }
@@ -136,7 +188,7 @@ unsafe extern "C" fn result(
     this: *mut ffi::PyObject,
     _none: *mut ffi::PyObject,
 ) -> *mut ffi::PyObject {
-    ffi::Py_NewRef((*this.cast::<ReadyObject>()).value)
+    outcome(this).unwrap_or(ptr::null_mut())
 }
 
 unsafe extern "C" fn send_method(
@@ -146,11 +198,38 @@ unsafe extern "C" fn send_method(
     next(this)
 }
 
+/// A task that is cancelled before its first step throws here; what was done stays done.
+unsafe extern "C" fn throw_method(
+    _this: *mut ffi::PyObject,
+    args: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    if ffi::PyTuple_Size(args) < 1 {
+        ffi::PyErr_SetString(ffi::PyExc_TypeError, c"throw takes an exception".as_ptr());
+        return ptr::null_mut();
+    }
+    let first = ffi::PyTuple_GetItem(args, 0);
+    if ffi::PyExceptionInstance_Check(first) != 0 {
+        ffi::PyErr_SetObject(ffi::Py_TYPE(first).cast(), first);
+    } else if ffi::PyExceptionClass_Check(first) != 0 {
+        ffi::PyErr_SetObject(first, ptr::null_mut());
+    } else {
+        ffi::PyErr_SetString(ffi::PyExc_TypeError, c"throw takes an exception".as_ptr());
+    }
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn close_method(
+    _this: *mut ffi::PyObject,
+    _none: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    ffi::Py_NewRef(ffi::Py_None())
+}
+
 struct Table<T>(T);
 // Written once below, read by the interpreter under the GIL.
 unsafe impl<T> Sync for Table<T> {}
 
-static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
+static METHODS: Table<[ffi::PyMethodDef; 6]> = Table([
     ffi::PyMethodDef {
         ml_name: c"result".as_ptr(),
         ml_meth: ffi::PyMethodDefPointer {
@@ -166,6 +245,23 @@ static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
         },
         ml_flags: ffi::METH_O,
         ml_doc: c"Raises StopIteration with the value.".as_ptr(),
+    },
+    // With these two it is what collections.abc calls a Coroutine: `create_task` takes it.
+    ffi::PyMethodDef {
+        ml_name: c"throw".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: throw_method,
+        },
+        ml_flags: ffi::METH_VARARGS,
+        ml_doc: c"Raises the exception given.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"close".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: close_method,
+        },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: c"Does nothing: it is done.".as_ptr(),
     },
     ffi::PyMethodDef {
         ml_name: c"__class_getitem__".as_ptr(),
@@ -195,7 +291,7 @@ unsafe fn make(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_tp_methods, METHODS.0.as_ptr().cast_mut().cast()),
         slot(
             ffi::Py_tp_doc,
-            c"An awaitable that is done.".as_ptr().cast_mut().cast(),
+            c"A coroutine that is done.".as_ptr().cast_mut().cast(),
         ),
         slot(0, ptr::null_mut()),
     ];

@@ -181,7 +181,8 @@ impl Stream {
         encode: Option<Py<PyAny>>,
         waiting: Option<Py<PyAny>>,
     ) -> Self {
-        let writing = Arc::new(Writing::new(content_type, encode, waiting));
+        let writing = Writing::new(content_type, encode, waiting).limited(self.hub.limit);
+        let writing = Arc::new(writing);
         Self {
             hub: Arc::clone(&self.hub),
             inner: Arc::clone(&self.inner),
@@ -419,6 +420,7 @@ impl Stream {
             id: id.map(str::as_bytes),
             ..Record::default()
         };
+        self.writing.check(py, &record)?;
         let conditions = if expect.is_none() && expect_key.is_none() {
             Conditions::default()
         } else {

@@ -1,11 +1,12 @@
 //! What goes in: values and options from Python, as records.
 
-use headwater_log::log::Record;
+use headwater_log::log::{writer_check, Record};
+use headwater_log::options::limits::RECORD_BYTES;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PySequence, PyString, PyTuple};
 
 use crate::calls::{call_one, text_or_bytes};
-use crate::errors::{raise, usage};
+use crate::errors::{raise, to_py, usage};
 use crate::headers::{self, ContentType};
 
 /// How one handle's values become bytes, and how its awaitables wait.
@@ -15,6 +16,8 @@ pub struct Writing {
     pub plain: Vec<u8>,
     pub encode: Option<Py<PyAny>>,
     pub waiting: Option<Py<PyAny>>,
+    /// The largest message, bytes, where it is below what the engine takes.
+    limit: u64,
 }
 
 impl Writing {
@@ -27,7 +30,23 @@ impl Writing {
             plain,
             encode,
             waiting,
+            limit: RECORD_BYTES,
         }
+    }
+
+    /// With a limit of its own.
+    pub fn limited(self, limit: u64) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Errors: TooLargeError, before anything is sent.
+    #[inline]
+    pub fn check(&self, py: Python<'_>, record: &Record<'_>) -> PyResult<()> {
+        if self.limit >= RECORD_BYTES {
+            // The engine looks itself.
+            return Ok(());
+        }
+        writer_check(record, self.limit).map_err(|error| to_py(py, error, ""))
     }
 
     pub fn bytes() -> Self {
@@ -218,7 +237,10 @@ impl<'a> Batch<'a> {
         };
         for entry in entries {
             let record = match entry {
-                Ok(entry) => entry.record(writing).map(|record| (record, entry.priority)),
+                Ok(entry) => entry.record(writing).and_then(|record| {
+                    writing.check(py, &record)?;
+                    Ok((record, entry.priority))
+                }),
                 Err(error) => Err(error.clone_ref(py)),
             };
             match record {

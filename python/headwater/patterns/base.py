@@ -149,6 +149,10 @@ class Named(Generic[T]):
 
         return send_any
 
+    def _explained(self, error: Exception, value: Any) -> Exception:
+        """What sending `value` raised, as it is told: an error of the codec or the binding is an EncodeError, if it is the value's fault."""
+        return error if isinstance(error, HeadwaterError) else self._encoding_failed(value) or error
+
     def _encoding_failed(self, value: Any) -> EncodeError | None:
         return self._coding.encoding_failed(value, self._label)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
+from .._engine import failed
 from ..abc import Headers, Overflow, Subscribing
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
-from ..errors import HeadwaterError, UsageError
+from ..errors import UsageError
 from ..message import Message
 from ..names import check_pattern, is_pattern
 from .arguments import BYTES_LIKE, at_least, headers_of, key_of, one_of
@@ -63,7 +64,7 @@ class Channel(Named[T]):
         await self._ready()
         return {}
 
-    def publish(self, value: T, *, key: str | bytes | None = None, headers: Headers | None = None) -> Awaitable[int | None]:
+    def publish(self, value: T, *, key: str | bytes | None = None, headers: Headers | None = None) -> Coroutine[Any, Any, int | None]:
         """Hands one message to whoever listens now.
 
         Args:
@@ -81,21 +82,17 @@ class Channel(Named[T]):
         if plain is not None and key is None and headers is None and ident() == self._thread:
             self._counters.published += 1
             try:
-                found: Awaitable[int | None] = plain(value)
+                found: Coroutine[Any, Any, int | None] = plain(value)
                 return found
-            except HeadwaterError:
-                raise
             except Exception as error:
-                raise self._encoding_failed(value) or error from error.__cause__
-        self._not_a_pattern()
+                return failed(self._explained(error, value))
         if self._declared and ident() == self._thread:
-            sent: Awaitable[int | None] = self._publish(value, key, headers)
-            return sent
+            try:
+                sent: Coroutine[Any, Any, int | None] = self._publish(value, key, headers)
+                return sent
+            except Exception as error:
+                return failed(error)
         return self._publish_later(value, key, headers)
-
-    def _not_a_pattern(self) -> None:
-        if self._is_pattern:
-            raise UsageError(f"{self._name!r} is a pattern: publish to one name")
 
     async def _publish_later(self, *arguments: Any) -> int | None:
         await self._ready()
@@ -104,15 +101,16 @@ class Channel(Named[T]):
 
     def _publish(self, value: T, key: str | bytes | None, headers: Headers | None) -> Any:
         """With options: an awaitable on an asynchronous connection, the number on a synchronous one."""
+        if self._is_pattern:
+            raise UsageError(f"{self._name!r} is a pattern: publish to one name")
         content_type = BYTES if self._coding.any and isinstance(value, BYTES_LIKE) else None
         send: Any = self._raw.publish_now if self._context.sync else self._raw.publish
         self._counters.published += 1
         try:
             return send(value, key=key_of(key), headers=headers_of(headers), content_type=content_type)
-        except HeadwaterError:
-            raise
         except Exception as error:
-            raise self._encoding_failed(value) or error from error.__cause__
+            told = self._explained(error, value)
+            raise told from told.__cause__
 
     def subscribe(self, buffer: int = 1024, overflow: Overflow = "drop_oldest") -> Subscription[T]:
         """Listens. Once it is entered, every later publish is heard.

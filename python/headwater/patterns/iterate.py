@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -174,7 +174,7 @@ class Iterator(Generic[M]):
             raise StopAsyncIteration
         return message
 
-    def next(self, timeout: float | None = None) -> Awaitable[M | None]:
+    def next(self, timeout: float | None = None) -> Coroutine[Any, Any, M | None]:
         """The next message. A timeout or cancellation loses nothing.
 
         Args:
@@ -184,7 +184,7 @@ class Iterator(Generic[M]):
             None when the time is over, or the iteration has ended.
         """
         if self._native is not None and ident() == self._thread:
-            found: Awaitable[M | None] = self._native.anext(timeout)
+            found: Coroutine[Any, Any, M | None] = self._native.anext(timeout)
             return found
         return self._next(timeout)
 
@@ -192,7 +192,7 @@ class Iterator(Generic[M]):
         found: M | None = await (await self._open()).anext(timeout)
         return found
 
-    def next_many(self, max: int = 1000, wait: float = 0.0) -> Awaitable[list[M]]:
+    def next_many(self, max: int = 1000, wait: float = 0.0) -> Coroutine[Any, Any, list[M]]:
         """What is there now, or as soon as something is.
 
         Args:

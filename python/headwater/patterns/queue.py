@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Iterable
+from collections.abc import Coroutine, Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
+from .._engine import failed
 from ..abc import Headers, Ordering, QueueOptions
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
@@ -102,7 +103,7 @@ class Queue(Source[T]):
         on_duplicate: Literal["return", "raise"] = "return",
         headers: Headers | None = None,
         time: datetime | None = None,
-    ) -> Awaitable[str]:
+    ) -> Coroutine[Any, Any, str]:
         """Stores one job.
 
         Args:
@@ -129,15 +130,16 @@ class Queue(Source[T]):
         ):  # fmt: skip
             self._counters.put += 1
             try:
-                found: Awaitable[str] = plain(value)
+                found: Coroutine[Any, Any, str] = plain(value)
                 return found
-            except HeadwaterError:
-                raise
             except Exception as error:
-                raise self._encoding_failed(value) or error from error.__cause__
+                return failed(self._explained(error, value))
         if self._declared and ident() == self._thread:
-            sent: Awaitable[str] = self._put(value, key, delay, priority, ttl, unique, on_duplicate, headers, time)
-            return sent
+            try:
+                sent: Coroutine[Any, Any, str] = self._put(value, key, delay, priority, ttl, unique, on_duplicate, headers, time)
+                return sent
+            except Exception as error:
+                return failed(error)
         return self._put_later(value, key, delay, priority, ttl, unique, on_duplicate, headers, time)
 
     async def _put_later(self, *arguments: Any) -> str:
@@ -168,10 +170,9 @@ class Queue(Source[T]):
                 value, key=key_of(key), due_ns=due, priority=priority, ttl=ttl, unique=unique, on_duplicate=on_duplicate,
                 headers=headers_of(headers), time_ns=when, content_type=content_type,
             )  # fmt: skip
-        except HeadwaterError:
-            raise
         except Exception as error:
-            raise self._encoding_failed(value) or error from error.__cause__
+            told = self._explained(error, value)
+            raise told from told.__cause__
 
     def _times(
         self, delay: float | timedelta | datetime, priority: int, ttl: float | timedelta | None, unique: str | None, time: datetime | None
@@ -219,7 +220,8 @@ class Queue(Source[T]):
         except HeadwaterError:
             raise
         except Exception as error:
-            raise self._first_failure(values) or error from error.__cause__
+            told = self._first_failure(values) or error
+            raise told from told.__cause__
         return self._outcomes(values, results, "jobs")
 
     def _entry_of(self, value: Any) -> Any:

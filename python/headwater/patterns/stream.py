@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
 from .. import abc
-from .._engine import Position
+from .._engine import Position, failed
 from ..abc import Headers, Iterating, Ordering, ReadOptions, StreamOptions, Wire
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
@@ -112,7 +112,7 @@ class Stream(Named[T]):
         expect_key: Position | Literal["absent"] | None = None,
         headers: Headers | None = None,
         time: datetime | None = None,
-    ) -> Awaitable[Position]:
+    ) -> Coroutine[Any, Any, Position]:
         """Appends one record.
 
         Args:
@@ -137,15 +137,16 @@ class Stream(Named[T]):
         ):  # fmt: skip
             self._counters.appended += 1
             try:
-                found: Awaitable[Position] = plain(value)
+                found: Coroutine[Any, Any, Position] = plain(value)
                 return found
-            except HeadwaterError:
-                raise
             except Exception as error:
-                raise self._encoding_failed(value) or error from error.__cause__
+                return failed(self._explained(error, value))
         if self._declared and ident() == self._thread:
-            sent: Awaitable[Position] = self._append(value, key, id, expect, expect_key, headers, time)
-            return sent
+            try:
+                sent: Coroutine[Any, Any, Position] = self._append(value, key, id, expect, expect_key, headers, time)
+                return sent
+            except Exception as error:
+                return failed(error)
         return self._append_later(value, key, id, expect, expect_key, headers, time)
 
     async def _append_later(self, *arguments: Any) -> Position:
@@ -191,10 +192,9 @@ class Stream(Named[T]):
                 value, key=key, id=id, expect=expect, expect_key=expect_key,
                 headers=None if headers is None else headers_of(headers), time_ns=when, content_type=content_type,
             )  # fmt: skip
-        except HeadwaterError:
-            raise
         except Exception as error:
-            raise self._encoding_failed(value) or error from error.__cause__
+            told = self._explained(error, value)
+            raise told from told.__cause__
 
     async def append_many(self, items: Iterable[T | Item[T]], *, atomic: bool = False) -> list[Position]:
         """Appends a batch, in order.
@@ -222,7 +222,8 @@ class Stream(Named[T]):
         except HeadwaterError:
             raise
         except Exception as error:
-            raise self._first_failure(values) or error from error.__cause__
+            told = self._first_failure(values) or error
+            raise told from told.__cause__
         return self._outcomes(values, results, "records")
 
     def _entry_of(self, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
 from ... import _engine
@@ -22,6 +22,7 @@ class LocalQueue(LocalSource, Queue):
         wire = self._wire
         bound = native.bind(content_type=wire.content_type, encode=wire.encode, waiting=self._link.waiter)
         self._queue, self._source = bound, bound.source
+        # A wrapper round each call would cost more than the call itself.
         self.put = bound.aput  # type: ignore[method-assign]
         self.put_now = bound.put  # type: ignore[method-assign]
         return bound
@@ -61,7 +62,7 @@ class LocalQueue(LocalSource, Queue):
         key: str | bytes | None = None, due_ns: int | None = None, priority: int = 0, ttl: float | None = None,
         unique: str | None = None, on_duplicate: Literal["return", "raise"] = "return",
         headers: Headers | None = None, time_ns: int | None = None, content_type: str | None = None,
-    ) -> Awaitable[str]:  # fmt: skip
+    ) -> Coroutine[Any, Any, str]:  # fmt: skip
         return self._opened().aput(
             value, key=key, due_ns=due_ns, priority=priority, ttl=ttl, unique=unique, on_duplicate=on_duplicate,
             headers=headers, time_ns=time_ns, content_type=content_type,

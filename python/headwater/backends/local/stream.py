@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ... import _engine
@@ -72,7 +72,7 @@ class LocalStream(Stream):
         key: str | bytes | None = None, id: str | None = None,
         expect: Position | Literal["empty"] | None = None, expect_key: Position | Literal["absent"] | None = None,
         headers: Headers | None = None, time_ns: int | None = None, content_type: str | None = None,
-    ) -> Awaitable[Position]:  # fmt: skip
+    ) -> Coroutine[Any, Any, Position]:  # fmt: skip
         return self._opened().aappend(
             value, key=key, id=id, expect=expect, expect_key=expect_key, headers=headers, time_ns=time_ns, content_type=content_type
         )
