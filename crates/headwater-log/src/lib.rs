@@ -2,6 +2,7 @@
 //! share. Pure Rust; knows no Python. See docs/design/engine.md for the files and the protocol.
 
 pub mod catalog;
+pub mod channel;
 pub mod ctx;
 pub mod engine;
 pub mod error;

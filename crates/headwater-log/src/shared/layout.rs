@@ -33,6 +33,10 @@ pub struct Head {
     /// Its slot + 1; 0: nobody yet.
     pub janitor: AtomicU32,
     _line1: [u8; 52],
+    // Line 2: read by every publish.
+    /// Rises with every subscription that begins or ends.
+    pub channels: AtomicU64,
+    _line2: [u8; 56],
 }
 
 pub mod slot_state {
@@ -157,6 +161,8 @@ const _: () = assert!(std::mem::size_of::<Slot>() == 128);
 const _: () = assert!(std::mem::size_of::<ObjectPage>() <= PAGE);
 const _: () = assert!(std::mem::size_of::<Head>() <= PAGE);
 const _: () = assert!(std::mem::offset_of!(Head, last_tick) == 64);
+const _: () = assert!(std::mem::offset_of!(Head, channels) == 128);
+const _: () = assert!(std::mem::offset_of!(ObjectPage, words) == 512);
 const _: () = assert!(std::mem::offset_of!(ObjectPage, lock) == 64);
 const _: () = assert!(std::mem::offset_of!(ObjectPage, tail) == 128);
 const _: () = assert!(std::mem::offset_of!(ObjectPage, next_seq) == 320);

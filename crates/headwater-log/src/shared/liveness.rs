@@ -226,6 +226,7 @@ impl Shared {
             return Ok(false);
         }
         self.take_from_dead(slot, current)?;
+        self.retire_rings_of(slot);
         for page in self.pages().collect::<Vec<_>>() {
             self.page(page).waiting[slot as usize / 64]
                 .fetch_and(!(1 << (slot % 64)), Ordering::SeqCst);

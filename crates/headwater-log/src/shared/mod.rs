@@ -163,6 +163,7 @@ impl Shared {
             }
             std::thread::sleep(Duration::from_millis(1));
         }
+        self.retire_rings_of(self.me.slot);
         let slot = self.my_slot();
         for page in self.pages() {
             self.page(page).waiting[self.me.slot as usize / 64]
