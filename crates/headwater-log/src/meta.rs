@@ -13,6 +13,9 @@ const SLOT: usize = 4096;
 const MAGIC: [u8; 8] = *b"HWMETA\r\n";
 const FILE: &str = "meta.bin";
 
+/// Why a hole is there: all records in it were done with. Any other reason is damage.
+pub const FINISHED: &str = "finished";
+
 /// A range of positions that recovery found unreadable, or that were trimmed from the middle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hole {

@@ -50,7 +50,20 @@ pub fn create(
     kinds: &[LogKind],
     config: serde_json::Value,
 ) -> Result<String> {
-    let rel = format!("{parent}/{}", dir_name(name));
+    create_as(ctx, parent, &dir_name(name), kind, name, kinds, config)
+}
+
+/// The same where the directory's name does not follow from the object's: a queue's lanes.
+pub fn create_as(
+    ctx: &EngineCtx,
+    parent: &str,
+    dir: &str,
+    kind: &str,
+    name: &str,
+    kinds: &[LogKind],
+    config: serde_json::Value,
+) -> Result<String> {
+    let rel = format!("{parent}/{dir}");
     let path = ctx.root.join(&rel);
     let storage = &*ctx.storage;
     let parent_path = ctx.root.join(parent);

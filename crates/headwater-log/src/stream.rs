@@ -43,6 +43,44 @@ pub struct Run {
     pub error: Option<Error>,
 }
 
+impl Log {
+    /// The writer's lock, for an append of these records.
+    #[inline]
+    pub(crate) fn acquire(&self, wait: Wait, records: &[Record<'_>]) -> Result<LogGuard<'_>> {
+        match wait {
+            Wait::Try => {
+                let guard = self.try_lock()?.ok_or(Error::WouldBlock)?;
+                if guard.fits(records)? {
+                    Ok(guard)
+                } else {
+                    Err(Error::WouldBlock)
+                }
+            }
+            Wait::Until(deadline) => self.lock(Some(deadline)),
+        }
+    }
+
+    /// Appends records whose sizes were checked, in order. With `atomic` all or none; else a full disk may leave the first ones.
+    pub(crate) fn append_run(
+        &self,
+        records: &[Record<'_>],
+        atomic: bool,
+        wait: Wait,
+    ) -> Result<Run> {
+        let mut guard = self.acquire(wait, records)?;
+        let first_seq = guard.next_seq();
+        let error = guard.append(records, atomic).err();
+        // A roll or a gap never lies inside: positions of one batch are consecutive.
+        let done = (guard.next_seq() - first_seq) as usize;
+        Ok(Run {
+            first_seq,
+            done,
+            end_lba: guard.tail(),
+            error,
+        })
+    }
+}
+
 /// What must hold for an append to happen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conditions {
@@ -65,10 +103,10 @@ pub struct Appended {
 pub const ID_WINDOW_NS: i64 = 600 * 1_000_000_000;
 pub const ID_WINDOW: usize = 1_000_000;
 
-type Print = (u64, u64);
+pub(crate) type Print = (u64, u64);
 
 /// 128 bits that stand for an id or key, in this process only.
-fn print(bytes: &[u8]) -> Print {
+pub(crate) fn print(bytes: &[u8]) -> Print {
     use std::hash::{BuildHasher, Hasher};
     let half = |seed: u64| {
         let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
@@ -214,7 +252,7 @@ impl Stream {
         wait: Wait,
     ) -> Result<Appended> {
         writer_check(record, self.log.ctx.max_record_bytes)?;
-        let mut guard = self.acquire(wait, std::slice::from_ref(record))?;
+        let mut guard = self.log.acquire(wait, std::slice::from_ref(record))?;
         if let Some(seq) = self.admit(&guard, record, conditions)? {
             return Ok(Appended {
                 seq,
@@ -230,21 +268,6 @@ impl Stream {
             duplicate: false,
             end_lba,
         })
-    }
-
-    #[inline]
-    fn acquire(&self, wait: Wait, records: &[Record<'_>]) -> Result<LogGuard<'_>> {
-        match wait {
-            Wait::Try => {
-                let guard = self.log.try_lock()?.ok_or(Error::WouldBlock)?;
-                if guard.fits(records)? {
-                    Ok(guard)
-                } else {
-                    Err(Error::WouldBlock)
-                }
-            }
-            Wait::Until(deadline) => self.log.lock(Some(deadline)),
-        }
     }
 
     /// The first position of the record's id, if it was seen; refuses what the conditions refuse.
@@ -322,17 +345,7 @@ impl Stream {
                 ));
             }
         }
-        let mut guard = self.acquire(wait, records)?;
-        let first_seq = guard.next_seq();
-        let error = guard.append(records, atomic).err();
-        // A roll or a gap never lies inside: positions of one batch are consecutive.
-        let done = (guard.next_seq() - first_seq) as usize;
-        Ok(Run {
-            first_seq,
-            done,
-            end_lba: guard.tail(),
-            error,
-        })
+        self.log.append_run(records, atomic, wait)
     }
 
     /// Appends in order. With `atomic` all or none; else what could not be appended has an error of its own, and so has
@@ -363,7 +376,7 @@ impl Stream {
         if records.is_empty() {
             return Ok(outcomes);
         }
-        let mut guard = self.acquire(wait, records)?;
+        let mut guard = self.log.acquire(wait, records)?;
         if !bad && records.iter().all(|record| record.id.is_none()) {
             return self.append_plain(&mut guard, records, atomic);
         }

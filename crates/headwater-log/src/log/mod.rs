@@ -257,9 +257,15 @@ impl Log {
         Ok(answer)
     }
 
+    /// Changes with every change of the stored metadata in this session.
+    #[inline]
+    pub(crate) fn meta_changes(&self) -> u64 {
+        self.state().words[META_CHANGES].load(Ordering::Acquire)
+    }
+
     /// The metadata as it is stored now (another process may have changed it).
     pub fn reload_meta(&self) -> Result<Meta> {
-        let changes = self.state().words[META_CHANGES].load(Ordering::Acquire);
+        let changes = self.meta_changes();
         if self.meta_seen.load(Ordering::Acquire) == changes {
             return Ok(self.meta());
         }

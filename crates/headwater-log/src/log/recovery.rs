@@ -311,11 +311,13 @@ impl Log {
             promise = promise.max(state.promised);
             last_seq = last_seq.max(state.last_seq);
             let next = segments.get(number + 1);
-            if state.rolled_to.is_some()
-                && next.is_some_and(|next| Some(next.header.base_seq) == state.rolled_to)
-            {
-                number += 1;
-                continue;
+            if let (Some(to), Some(next)) = (state.rolled_to, next) {
+                let base = next.header.base_seq;
+                // What lay between may have been done with and deleted.
+                if to == base || self.was_finished(to, base) {
+                    number += 1;
+                    continue;
+                }
             }
             // The scan ended at something that is no frame: the end, a loss, or damage.
             let damage = self.what_follows(segment, &state, &segments[number + 1..], promise)?;

@@ -4,7 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::{now_ns, Log};
 use crate::error::Result;
+use crate::meta::{Hole, FINISHED};
 use crate::options::Retention;
+
+/// So many holes are noted at most: they must fit the metadata's slot.
+const HOLES: usize = 24;
 
 impl Log {
     /// Deletes every segment that ends at or before `before`. Returns the first position that is kept then.
@@ -28,6 +32,8 @@ impl Log {
             // The floor is durable before any file goes: a crash in between leaves files that nobody reads.
             self.update_meta(|meta| {
                 meta.first_seq = meta.first_seq.max(first);
+                meta.holes
+                    .retain(|hole| hole.reason != FINISHED || hole.to > first);
                 Ok(())
             })?;
             self.state().first_seq.fetch_max(first, Ordering::AcqRel);
@@ -35,16 +41,66 @@ impl Log {
         if doomed.is_empty() {
             return Ok(first);
         }
+        self.unlink_segments(&doomed)?;
+        Ok(first)
+    }
+
+    fn unlink_segments(&self, doomed: &[u64]) -> Result<()> {
         for base in doomed {
-            let path = self.dir.join(self.kind.file_name(base));
+            let path = self.dir.join(self.kind.file_name(*base));
             self.ctx.storage.unlink(&path)?;
             self.ctx.storage.unlink(&path.with_extension("idx"))?;
-            self.forget_segment(base);
+            self.forget_segment(*base);
         }
         let state = self.state();
         state.dir_dirty.store(1, Ordering::Release);
         state.layout_gen.fetch_add(1, Ordering::AcqRel);
-        Ok(first)
+        Ok(())
+    }
+
+    /// Deletes segments that nobody wants any more, wherever they lie. `finished`: their first positions and those of the
+    /// segments behind them, ascending.
+    pub fn drop_finished(&self, finished: &[(u64, u64)]) -> Result<()> {
+        let bases = self.segment_bases()?;
+        let middle = {
+            let front = finished
+                .iter()
+                .zip(&bases)
+                .take_while(|((base, _), first)| base == *first)
+                .count();
+            if front > 0 {
+                self.trim(finished[front - 1].1)?;
+            }
+            &finished[front..]
+        };
+        if middle.is_empty() {
+            return Ok(());
+        }
+        // Recovery reads from the promise on, and must not come upon the hole: it is on the disk before the hole is.
+        self.flush(None)?;
+        self.promise_in_header()?;
+        let mut doomed = Vec::new();
+        self.update_meta(|meta| {
+            for (from, to) in middle {
+                let before = meta.holes.clone();
+                add_hole(&mut meta.holes, *from, *to);
+                if meta.holes.len() > HOLES {
+                    meta.holes = before;
+                    break;
+                }
+                doomed.push(*from);
+            }
+            Ok(())
+        })?;
+        self.unlink_segments(&doomed)
+    }
+
+    /// Whether all between these positions was done with and deleted.
+    pub(super) fn was_finished(&self, from: u64, to: u64) -> bool {
+        self.meta()
+            .holes
+            .iter()
+            .any(|hole| hole.reason == FINISHED && hole.from <= from && to <= hole.to)
     }
 
     /// Applies a stream's limits; `floor`: nothing at or above it may go.
@@ -80,4 +136,20 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Notes that [from, to) was finished, as part of the holes beside it.
+fn add_hole(holes: &mut Vec<Hole>, from: u64, to: u64) {
+    let (mut from, mut to) = (from, to);
+    holes.retain(|hole| {
+        let touches = hole.reason == FINISHED && hole.from <= to && from <= hole.to;
+        if touches {
+            from = from.min(hole.from);
+            to = to.max(hole.to);
+        }
+        !touches
+    });
+    let reason = FINISHED.to_owned();
+    holes.push(Hole { from, to, reason });
+    holes.sort_by_key(|hole| hole.from);
 }

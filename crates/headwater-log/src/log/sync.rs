@@ -150,6 +150,23 @@ impl Log {
         since != 0 && monotonic_ns().saturating_sub(since) >= ns
     }
 
+    /// Writes into the active segment's header how far the log is synced, durably.
+    pub(super) fn promise_in_header(&self) -> Result<()> {
+        let segment = {
+            let _lock = self.lock(Some(Instant::now() + self.ctx.op_timeout))?;
+            let state = self.state();
+            let Some(segment) = self.segment(state.active_base.load(Ordering::Acquire))? else {
+                return Ok(());
+            };
+            segment.set_promise(state.synced.load(Ordering::Acquire));
+            segment
+        };
+        if self.ctx.memory {
+            return Ok(());
+        }
+        self.ctx.storage.sync(&segment.file, &segment.path)
+    }
+
     /// Writes into the active segment's header what a scan would find: the directory's last process does it at a clean close.
     pub fn write_tail_note(&self) -> Result<()> {
         self.flush(None)?;

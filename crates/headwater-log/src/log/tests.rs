@@ -324,6 +324,48 @@ fn a_trimmed_start_is_told_once() {
 }
 
 #[test]
+fn finished_segments_go_also_from_the_middle_and_no_crash_takes_more() {
+    for promised in [true, false] {
+        let mut place = Place::memory();
+        let ctx = place.open(0, 0);
+        let orders = stream(&ctx);
+        let value = [7u8; 200];
+        for _ in 0..20_000 {
+            append(&orders, &value);
+        }
+        let log = &orders.log;
+        let bases = log.segment_bases().unwrap();
+        assert!(bases.len() > 5);
+        let span = |n: usize| (bases[n], bases[n + 1]);
+        log.drop_finished(&[span(0), span(2), span(3)]).unwrap();
+        // Twice is once.
+        log.drop_finished(&[span(2), span(3)]).unwrap();
+        let kept: Vec<u64> = (bases[1]..bases[2]).chain(bases[4]..=20_000).collect();
+        let seqs = |stream: &Stream| -> Vec<u64> {
+            all(stream, Start::Earliest)
+                .into_iter()
+                .map(|(seq, _)| seq)
+                .collect()
+        };
+        assert_eq!(seqs(&orders), kept);
+        assert_eq!(log.rank(bases[4] + 5).unwrap(), bases[4] + 4);
+        assert_eq!(log.meta().holes.len(), 1);
+        if !promised {
+            // As if the headers' promises had been torn by a kill: recovery comes upon the hole.
+            for base in log.segment_bases().unwrap() {
+                log.segment(base).unwrap().unwrap().set_promise(0);
+            }
+        }
+        drop(ctx);
+        let again = stream(&place.open(1, 0));
+        assert_eq!(seqs(&again), kept);
+        assert_eq!(append(&again, &value), 20_001);
+        again.log.trim(bases[4]).unwrap();
+        assert_eq!(again.log.meta().holes, []);
+    }
+}
+
+#[test]
 fn positions_jump_after_a_lost_page_cache_only() {
     let mut place = Place::memory();
     let ctx = place.open(0, 0);
