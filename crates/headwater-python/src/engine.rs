@@ -10,10 +10,11 @@ use headwater_log::Engine as Inner;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::convert::{retention, stream_config};
+use crate::convert::{queue_config, queue_dict, retention, stream_config};
 use crate::errors::{to_py, usage};
 use crate::hub::{detached, seconds, Hub, Link};
 use crate::iterating::SLICE;
+use crate::queue::Queue;
 use crate::stream::Stream;
 
 #[pyclass(frozen, module = "headwater._engine")]
@@ -254,6 +255,26 @@ impl Engine {
             .map(|config| stream_config(py, &config))
             .transpose()?;
         Ok((Stream::new(py, Arc::clone(&self.hub), inner, name), before))
+    }
+
+    /// The queue, and the options stored before (None: it is new).
+    #[pyo3(signature = (name, /, **options))]
+    fn declare_queue<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Queue, Option<Bound<'py, PyDict>>)> {
+        let config = queue_config(options)?;
+        let (inner, before) = detached(py, || self.inner().declare_queue(name, &config))?;
+        let before = before.map(|config| queue_dict(py, &config)).transpose()?;
+        Ok((Queue::new(py, Arc::clone(&self.hub), inner, name), before))
+    }
+
+    #[pyo3(signature = (name, /))]
+    fn open_queue(&self, py: Python<'_>, name: &str) -> PyResult<Queue> {
+        let inner = detached(py, || self.inner().open_queue(name))?;
+        Ok(Queue::new(py, Arc::clone(&self.hub), inner, name))
     }
 
     #[pyo3(signature = (name, /))]

@@ -23,9 +23,9 @@ use crate::ready::ready;
 use crate::writing::{entries, Batch, Writing};
 
 /// Above this an append is copied with the GIL released.
-const LARGE: usize = 64 << 10;
+pub const LARGE: usize = 64 << 10;
 /// A batch may hold it longer: its cost a message is what counts.
-const LARGE_BATCH: usize = 1 << 20;
+pub const LARGE_BATCH: usize = 1 << 20;
 
 #[pyclass(frozen, module = "headwater._engine")]
 pub struct Stream {
@@ -104,8 +104,9 @@ impl Stream {
         atomic: bool,
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
         let entries = entries(&self.writing, items, false)?;
-        let Batch { records, outcomes } = Batch::of(py, &self.writing, &entries, atomic)?;
-        let records: Vec<Record<'_>> = records.into_iter().map(|(record, _)| record).collect();
+        let Batch {
+            records, outcomes, ..
+        } = Batch::of(py, &self.writing, &entries, atomic)?;
         let bytes: usize = records.iter().map(|r| r.value.len()).sum();
         let mut outcome = Err(Error::WouldBlock);
         if bytes <= LARGE_BATCH {

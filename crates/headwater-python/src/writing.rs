@@ -220,7 +220,9 @@ impl<'py> Entry<'py> {
 /// Records of those that encoded. Beside them the outcomes as Python gets them: the error of one that did not encode, or a hole for
 /// what the engine says. `atomic`: the first error is raised.
 pub struct Batch<'a> {
-    pub records: Vec<(Record<'a>, u8)>,
+    pub records: Vec<Record<'a>>,
+    /// Beside the records.
+    pub priorities: Vec<u8>,
     pub outcomes: Vec<Option<PyErr>>,
 }
 
@@ -233,6 +235,7 @@ impl<'a> Batch<'a> {
     ) -> PyResult<Self> {
         let mut batch = Self {
             records: Vec::with_capacity(entries.len()),
+            priorities: Vec::with_capacity(entries.len()),
             outcomes: Vec::with_capacity(entries.len()),
         };
         for entry in entries {
@@ -244,8 +247,9 @@ impl<'a> Batch<'a> {
                 Err(error) => Err(error.clone_ref(py)),
             };
             match record {
-                Ok(record) => {
+                Ok((record, priority)) => {
                     batch.records.push(record);
+                    batch.priorities.push(priority);
                     batch.outcomes.push(None);
                 }
                 Err(error) if atomic => return Err(error),

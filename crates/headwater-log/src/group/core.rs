@@ -194,6 +194,12 @@ impl Core {
         work(machine, feed)
     }
 
+    /// Looks at the state as this process knows it, reading nothing.
+    pub fn peek<T>(&self, work: impl FnOnce(&Machine) -> T) -> Result<T> {
+        let replica = self.replica(Patience::Until(Instant::now()))?;
+        Ok(work(&replica.machine))
+    }
+
     #[inline]
     pub(super) fn replica(&self, patience: Patience) -> Result<MutexGuard<'_, Replica>> {
         // Before the mutex: in a fork's child it may be locked for ever.

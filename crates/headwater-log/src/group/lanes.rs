@@ -52,6 +52,12 @@ impl Lanes {
         Ok(None)
     }
 
+    /// The lane, if it is open in this process.
+    #[inline]
+    pub fn opened(&self, number: u8) -> Option<&Arc<Log>> {
+        self.logs.get(number as usize)?.get()
+    }
+
     /// The lanes that are open in this process.
     pub fn open(&self) -> impl Iterator<Item = (u8, &Arc<Log>)> {
         self.logs

@@ -220,23 +220,26 @@ impl Machine {
         found
     }
 
-    /// The first position of a lane whose record is still wanted: below it nothing needs to be kept.
-    pub fn floor(&self, lane: u8) -> u64 {
-        let state = &self.lanes[lane as usize];
-        let wanted = |seq: &u64, job: &Job| {
-            job.state != State::Dead
-                && !(job.flags & HAS_EXTRA != 0
-                    && self
-                        .extra
-                        .get(&(lane, *seq))
-                        .is_some_and(|extra| extra.record != 0))
-        };
-        state
+    /// The positions below a lane's cursor whose records are still wanted there, in no order. A dead letter's is not: the notes have it.
+    pub fn wanted(&self, lane: u8) -> impl Iterator<Item = u64> + '_ {
+        self.lanes[lane as usize]
             .jobs
             .iter()
-            .filter(|(seq, job)| wanted(seq, job))
+            .filter(move |(seq, job)| {
+                job.state != State::Dead
+                    && !(job.flags & HAS_EXTRA != 0
+                        && self
+                            .extra
+                            .get(&(lane, **seq))
+                            .is_some_and(|extra| extra.record != 0))
+            })
             .map(|(seq, _)| *seq)
-            .fold(state.cursor, u64::min)
+    }
+
+    /// The first position of a lane whose record is still wanted: below it nothing needs to be kept.
+    pub fn floor(&self, lane: u8) -> u64 {
+        self.wanted(lane)
+            .fold(self.lanes[lane as usize].cursor, u64::min)
     }
 
     /// Where a job's record is read: in the dead-letter log when this is not 0.

@@ -35,7 +35,7 @@ class Waiter(Protocol):
         """Something that may block for long."""
         ...
 
-    def durable(self, log: Any, mark: int, result: T, /) -> Awaitable[T]:
+    def durable(self, log: Any, mark: Any, result: T, /) -> Awaitable[T]:
         """`result`, once the log is on the disk up to `mark`."""
         ...
 
@@ -59,7 +59,7 @@ class BlockingWaiter:
     async def call(self, function: Callable[..., T], /, *args: Any) -> T:
         return function(*args)
 
-    async def durable(self, log: Any, mark: int, result: T, /) -> T:
+    async def durable(self, log: Any, mark: Any, result: T, /) -> T:
         log.wait_durable(mark)
         return result
 
@@ -151,7 +151,7 @@ class LoopWaiter:
             self._threads = ThreadPoolExecutor(8, "headwater")
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
-    async def durable(self, log: Any, mark: int, result: T, /) -> T:
+    async def durable(self, log: Any, mark: Any, result: T, /) -> T:
         import asyncio
 
         key = id(log)

@@ -1,0 +1,470 @@
+//! Queues through the engine: lanes, delays, times to live, unique keys, limits, in one process and over reopening.
+
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use headwater_log::group::{JobId, OnDuplicate, Ticket};
+use headwater_log::log::Record;
+use headwater_log::options::{OpenOptions, QueueConfig};
+use headwater_log::queue::Queue;
+use headwater_log::stream::Wait;
+use headwater_log::{Engine, Error};
+
+fn open(path: &Path) -> Engine {
+    Engine::open(&OpenOptions::new(path)).unwrap()
+}
+
+fn queue(engine: &Engine) -> Queue {
+    declare(engine, &QueueConfig::default())
+}
+
+fn declare(engine: &Engine, config: &QueueConfig) -> Queue {
+    engine.declare_queue("jobs", config).unwrap().0
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(20)
+}
+
+fn now_ns() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_nanos() as i64
+}
+
+fn ns(time: Duration) -> i64 {
+    time.as_nanos() as i64
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+fn put(queue: &Queue, record: Record<'_>, priority: u8) -> Result<JobId, Error> {
+    queue
+        .put(&record, priority, OnDuplicate::Return, Wait::Until(soon()))
+        .map(|put| put.id)
+}
+
+fn plain(queue: &Queue, value: &[u8]) -> JobId {
+    put(queue, Record::of(value), 0).unwrap()
+}
+
+fn unique<'a>(value: &'a [u8], key: &'a str) -> Record<'a> {
+    Record {
+        unique: Some(key.as_bytes()),
+        ..Record::of(value)
+    }
+}
+
+/// Everything that can be claimed now, with its ticket.
+fn claim(queue: &Queue, max: usize) -> Vec<(Ticket, Vec<u8>)> {
+    let mut found = Vec::new();
+    queue
+        .source()
+        .claim(max, &mut |ticket, _, _, record| {
+            found.push((ticket, record.value.to_vec()));
+        })
+        .unwrap();
+    found
+}
+
+fn values(claimed: &[(Ticket, Vec<u8>)]) -> Vec<&str> {
+    claimed
+        .iter()
+        .map(|(_, value)| std::str::from_utf8(value).unwrap())
+        .collect()
+}
+
+fn ack(queue: &Queue, claimed: &[(Ticket, Vec<u8>)]) {
+    let tickets: Vec<Ticket> = claimed.iter().map(|(ticket, _)| *ticket).collect();
+    assert!(queue
+        .source()
+        .ack(&tickets)
+        .unwrap()
+        .iter()
+        .all(|kept| *kept));
+}
+
+fn id(ticket: &Ticket) -> JobId {
+    JobId {
+        lane: ticket.lane,
+        seq: ticket.seq,
+    }
+}
+
+#[test]
+fn the_highest_lane_first_and_in_order_within_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    for (n, priority) in [0u8, 9, 3, 0, 9, 3, 1].iter().enumerate() {
+        let id = put(&jobs, Record::of(n.to_string().as_bytes()), *priority).unwrap();
+        assert_eq!(id.lane, *priority);
+    }
+    engine.close().unwrap();
+    let engine = open(dir.path());
+    let jobs = engine.open_queue("jobs").unwrap();
+    let first = claim(&jobs, 1);
+    assert_eq!(values(&first), ["1"]);
+    // One that comes later and is more urgent goes first.
+    put(&jobs, Record::of(b"urgent"), 9).unwrap();
+    put(&jobs, Record::of(b"soon"), 4).unwrap();
+    assert_eq!(
+        values(&claim(&jobs, 100)),
+        ["4", "urgent", "soon", "2", "5", "6", "0", "3"]
+    );
+    assert!(matches!(
+        put(&jobs, Record::of(b"x"), 10),
+        Err(Error::Usage(_))
+    ));
+}
+
+#[test]
+fn what_is_delayed_is_never_early_and_holds_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    let at = |wait: Duration| Record {
+        due_ns: Some(now_ns() + ns(wait)),
+        ..Record::default()
+    };
+    let began = now_ns();
+    let delays = [3600_000u64, 150, 60, 250];
+    for delay in delays {
+        let text = delay.to_string();
+        let record = Record {
+            value: text.as_bytes(),
+            ..at(delay as u32 * MS)
+        };
+        put(&jobs, record, 0).unwrap();
+    }
+    plain(&jobs, b"0");
+    put(
+        &jobs,
+        Record {
+            due_ns: Some(1),
+            ..Record::of(b"past")
+        },
+        0,
+    )
+    .unwrap();
+    let mut got = Vec::new();
+    while got.len() < 5 {
+        for (ticket, value) in claim(&jobs, 10) {
+            let waited = now_ns() - began;
+            let text = String::from_utf8(value).unwrap();
+            let delay: i64 = text.parse().unwrap_or(0);
+            assert!(waited >= delay * 1_000_000, "{text} after {waited} ns");
+            assert!(
+                waited < delay * 1_000_000 + 200_000_000,
+                "{text} after {waited} ns"
+            );
+            got.push(text);
+            jobs.source().ack(&[ticket]).unwrap();
+        }
+        std::thread::sleep(MS);
+    }
+    assert_eq!(got, ["0", "past", "60", "150", "250"]);
+}
+
+#[test]
+fn a_time_to_live_counts_from_when_it_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    let short = Some(ns(100 * MS));
+    let records = [
+        Record {
+            ttl_ns: short,
+            ..Record::of(b"expires")
+        },
+        Record {
+            ttl_ns: short,
+            due_ns: Some(now_ns() + ns(100 * MS)),
+            ..Record::of(b"delayed, expires")
+        },
+        // As if it had been due for long: it is due now, and lives from now on.
+        Record {
+            ttl_ns: Some(ns(3_600_000 * MS)),
+            due_ns: Some(1),
+            ..Record::of(b"past, stays")
+        },
+        Record {
+            ttl_ns: short,
+            due_ns: Some(now_ns() + ns(300 * MS)),
+            ..Record::of(b"later, stays")
+        },
+    ];
+    for record in records {
+        put(&jobs, record, 0).unwrap();
+    }
+    std::thread::sleep(320 * MS);
+    assert_eq!(values(&claim(&jobs, 10)), ["past, stays", "later, stays"]);
+}
+
+#[test]
+fn a_unique_key_is_taken_while_its_job_is_unfinished() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    let first = put(&jobs, unique(b"1", "u"), 0).unwrap();
+    let again = |jobs: &Queue, priority| put(jobs, unique(b"x", "u"), priority).unwrap();
+    assert_eq!(again(&jobs, 0), first);
+    assert_eq!(again(&jobs, 5), first, "whatever the priority");
+    assert_ne!(put(&jobs, unique(b"other", "v"), 0).unwrap(), first);
+    let raised = jobs.put(
+        &unique(b"x", "u"),
+        0,
+        OnDuplicate::Raise,
+        Wait::Until(soon()),
+    );
+    assert!(matches!(raised, Err(Error::Duplicate { first: id }) if id == first.to_string()));
+    let held = claim(&jobs, 10);
+    assert_eq!(values(&held), ["1", "other"]);
+    assert_eq!(again(&jobs, 0), first, "leased");
+    ack(&jobs, &held);
+    let second = again(&jobs, 5);
+    assert_ne!(second, first, "done");
+    assert_eq!(second.lane, 5);
+    assert_eq!(again(&jobs, 0), second, "in another lane than before");
+    assert!(jobs.cancel(second).unwrap());
+    let third = again(&jobs, 0);
+    assert_ne!(third, second, "cancelled");
+    engine.close().unwrap();
+
+    // The index is made anew from the records.
+    let engine = open(dir.path());
+    let jobs = engine.open_queue("jobs").unwrap();
+    assert_eq!(again(&jobs, 0), third);
+    let held = claim(&jobs, 10);
+    assert_eq!(held.len(), 1);
+    ack(&jobs, &held);
+    assert_ne!(again(&jobs, 0), third);
+}
+
+#[test]
+fn a_key_whose_job_has_expired_is_free_also_when_nobody_has_looked() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    let record = Record {
+        ttl_ns: Some(ns(50 * MS)),
+        ..unique(b"x", "u")
+    };
+    let first = put(&jobs, record, 0).unwrap();
+    assert_eq!(put(&jobs, unique(b"x", "u"), 0).unwrap(), first);
+    std::thread::sleep(60 * MS);
+    assert_ne!(put(&jobs, unique(b"x", "u"), 0).unwrap(), first);
+}
+
+#[test]
+fn with_a_window_a_key_is_taken_for_its_time_whatever_becomes_of_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let config = QueueConfig {
+        unique_for: Some(Some(0.4)),
+        ..QueueConfig::default()
+    };
+    let jobs = declare(&engine, &config);
+    let first = put(&jobs, unique(b"x", "u"), 0).unwrap();
+    let held = claim(&jobs, 1);
+    ack(&jobs, &held);
+    assert_eq!(put(&jobs, unique(b"x", "u"), 0).unwrap(), first);
+    engine.close().unwrap();
+    let engine = open(dir.path());
+    let jobs = engine.open_queue("jobs").unwrap();
+    assert_eq!(put(&jobs, unique(b"x", "u"), 0).unwrap(), first);
+    std::thread::sleep(420 * MS);
+    assert_ne!(put(&jobs, unique(b"x", "u"), 0).unwrap(), first);
+}
+
+#[test]
+fn a_job_is_cancelled_before_it_is_claimed_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    let due = Record {
+        due_ns: Some(now_ns() + ns(50 * MS)),
+        ..Record::of(b"delayed")
+    };
+    let (ready, kept, delayed) = (
+        plain(&jobs, b"ready"),
+        plain(&jobs, b"kept"),
+        put(&jobs, due, 0).unwrap(),
+    );
+    assert!(jobs.cancel(ready).unwrap());
+    assert!(!jobs.cancel(ready).unwrap());
+    let held = claim(&jobs, 10);
+    assert_eq!(values(&held), ["kept"]);
+    assert_eq!(id(&held[0].0), kept);
+    assert!(!jobs.cancel(kept).unwrap(), "in somebody's hands");
+    assert!(jobs.cancel(delayed).unwrap(), "known to be delayed");
+    ack(&jobs, &held);
+    assert!(!jobs.cancel(kept).unwrap(), "done");
+    for never in [
+        JobId { lane: 0, seq: 99 },
+        JobId { lane: 4, seq: 1 },
+        JobId { lane: 0, seq: 0 },
+    ] {
+        assert!(matches!(jobs.cancel(never), Err(Error::NotFound { .. })));
+    }
+    std::thread::sleep(60 * MS);
+    assert!(claim(&jobs, 10).is_empty());
+}
+
+#[test]
+fn a_purge_finishes_all_but_what_is_in_hand() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    for n in 0..10 {
+        put(&jobs, Record::of(b"x"), n % 3).unwrap();
+    }
+    let cancelled = plain(&jobs, b"cancelled");
+    let held = claim(&jobs, 2);
+    assert!(jobs.cancel(cancelled).unwrap());
+    assert_eq!(jobs.purge().unwrap(), 8);
+    assert!(claim(&jobs, 10).is_empty());
+    ack(&jobs, &held);
+    assert_eq!(jobs.purge().unwrap(), 0);
+    let after = plain(&jobs, b"after");
+    assert_eq!(id(&claim(&jobs, 10)[0].0), after);
+}
+
+#[test]
+fn a_full_queue_says_so_and_takes_more_once_some_are_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let config = QueueConfig {
+        max_length: Some(Some(5)),
+        ..QueueConfig::default()
+    };
+    let jobs = declare(&engine, &config);
+    for n in 0..5 {
+        put(&jobs, Record::of(b"x"), n % 2).unwrap();
+    }
+    let full = |jobs: &Queue| {
+        matches!(
+            put(jobs, Record::of(b"x"), 0),
+            Err(Error::Full { limit: 5, .. })
+        )
+    };
+    assert!(full(&jobs));
+    let held = claim(&jobs, 2);
+    assert!(full(&jobs), "who is in hand counts");
+    ack(&jobs, &held);
+    let records = [Record::of(b"x"); 3];
+    let all = jobs.put_many(&records, &[0; 3], OnDuplicate::Return, true, soon());
+    assert!(matches!(all, Err(Error::Full { .. })), "all or none");
+    let each = jobs
+        .put_many(&records, &[0, 7, 0], OnDuplicate::Return, false, soon())
+        .unwrap();
+    assert!(each[0].is_ok() && each[1].is_ok());
+    assert!(matches!(each[2], Err(Error::Full { .. })));
+    engine.close().unwrap();
+    let engine = open(dir.path());
+    let jobs = engine.open_queue("jobs").unwrap();
+    assert!(full(&jobs), "also after reopening");
+    assert_eq!(jobs.purge().unwrap(), 5);
+    plain(&jobs, b"fits");
+}
+
+#[test]
+fn a_batch_has_an_outcome_for_each_and_an_atomic_one_for_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&OpenOptions {
+        max_record_bytes: 1000,
+        ..OpenOptions::new(dir.path())
+    })
+    .unwrap();
+    let jobs = queue(&engine);
+    let large = vec![7u8; 2000];
+    let records = [
+        Record::of(b"a"),
+        Record::of(&large),
+        unique(b"u", "u"),
+        Record::of(b"high"),
+        unique(b"u again", "u"),
+        Record::of(b"no such priority"),
+    ];
+    let done = jobs
+        .put_many(
+            &records,
+            &[0, 0, 2, 9, 0, 10],
+            OnDuplicate::Return,
+            false,
+            soon(),
+        )
+        .unwrap();
+    assert!(matches!(done[1], Err(Error::TooLarge { .. })));
+    assert!(matches!(done[5], Err(Error::Usage(_))));
+    let put = |n: usize| *done[n].as_ref().unwrap();
+    assert_eq!((put(0).id.lane, put(3).id.lane), (0, 9));
+    assert_eq!(put(2).id, put(4).id);
+    assert!(put(4).duplicate && !put(2).duplicate);
+    assert_eq!(values(&claim(&jobs, 10)), ["high", "u", "a"]);
+
+    let twice = [unique(b"1", "t"), unique(b"2", "t"), unique(b"3", "u")];
+    let done = jobs
+        .put_many(&twice, &[1; 3], OnDuplicate::Return, true, soon())
+        .unwrap();
+    let ids: Vec<JobId> = done.iter().map(|one| one.as_ref().unwrap().id).collect();
+    assert_eq!(ids[0], ids[1]);
+    assert_eq!(ids[2], put(2).id);
+    assert_eq!(values(&claim(&jobs, 10)), ["1"]);
+    for (records, priorities) in [
+        (&[Record::of(b"x"), Record::of(b"y")], [0u8, 1]),
+        (&[Record::of(b"x"), Record::of(&large)], [0, 0]),
+    ] {
+        assert!(jobs
+            .put_many(records, &priorities, OnDuplicate::Return, true, soon())
+            .is_err());
+    }
+    assert!(
+        claim(&jobs, 10).is_empty(),
+        "nothing of a refused batch is there"
+    );
+}
+
+#[test]
+fn a_deleted_queue_is_gone_and_a_new_one_of_its_name_is_empty() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let jobs = queue(&engine);
+    put(&jobs, unique(b"x", "u"), 3).unwrap();
+    plain(&jobs, b"y");
+    assert_eq!(engine.objects().unwrap().len(), 1);
+    engine.delete("queue", "jobs").unwrap();
+    for outcome in [
+        put(&jobs, Record::of(b"x"), 0),
+        put(&jobs, Record::of(b"x"), 3),
+        put(&jobs, Record::of(b"x"), 5),
+        put(&jobs, unique(b"x", "u"), 0),
+    ] {
+        assert!(
+            matches!(outcome, Err(Error::NotFound { .. })),
+            "{outcome:?}"
+        );
+    }
+    assert!(matches!(
+        engine.open_queue("jobs"),
+        Err(Error::NotFound { .. })
+    ));
+    let jobs = queue(&engine);
+    assert!(claim(&jobs, 10).is_empty());
+    let fresh = put(&jobs, unique(b"x", "u"), 3).unwrap();
+    assert_eq!(fresh, JobId { lane: 3, seq: 1 });
+    assert_eq!(values(&claim(&jobs, 10)), ["x"]);
+}
+
+#[test]
+fn in_memory_it_is_the_same() {
+    let engine = Engine::memory(None, &OpenOptions::new("memory:")).unwrap();
+    let jobs = queue(&engine);
+    put(&jobs, unique(b"low", "u"), 0).unwrap();
+    put(&jobs, unique(b"x", "u"), 0).unwrap();
+    put(&jobs, Record::of(b"high"), 9).unwrap();
+    let held = claim(&jobs, 10);
+    assert_eq!(values(&held), ["high", "low"]);
+    ack(&jobs, &held);
+}
