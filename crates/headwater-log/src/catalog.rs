@@ -83,6 +83,16 @@ impl Catalog {
                     catalog.flush_orphans();
                 }
                 catalog.retain();
+                for core in catalog.open_cores() {
+                    // What cannot be written now is tried again at the next look.
+                    let _ = core.tend();
+                }
+            }
+        });
+        let me = Arc::downgrade(self);
+        ctx.shared.on_tick(move |_| {
+            if let Some(catalog) = me.upgrade() {
+                catalog.open_cores().iter().for_each(|core| core.tick());
             }
         });
     }
@@ -181,7 +191,13 @@ impl Catalog {
     fn told(&self, event: Event) -> Result<()> {
         match event {
             Event::Flush(deadline) => self.each(|log| log.flush(deadline)),
-            Event::Leaving => self.each(|log| log.flush(None)),
+            Event::Leaving => {
+                for core in self.open_cores() {
+                    // What is not given back comes again as what a dead process held.
+                    let _ = core.give_back_all();
+                }
+                self.each(|log| log.flush(None))
+            }
             Event::Last => self.last(),
         }
     }

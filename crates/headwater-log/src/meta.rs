@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::log::checksum::crc32c;
+use crate::log::LogKind;
 use crate::storage::Storage;
 
 const SLOT: usize = 4096;
@@ -34,13 +35,37 @@ pub struct Meta {
     pub config: serde_json::Value,
     /// The first position kept.
     pub first_seq: u64,
+    /// The same of a group's notes, which lie beside its journal.
+    #[serde(default = "one")]
+    pub first_note: u64,
     #[serde(default)]
     pub holes: Vec<Hole>,
     #[serde(skip)]
     generation: u64,
 }
 
+fn one() -> u64 {
+    1
+}
+
 impl Meta {
+    /// The first position that a log of the object keeps.
+    pub fn first(&self, kind: LogKind) -> u64 {
+        match kind {
+            LogKind::Notes => self.first_note,
+            LogKind::Stream | LogKind::Journal => self.first_seq,
+        }
+    }
+
+    /// Nothing below it is kept any more.
+    pub fn raise_first(&mut self, kind: LogKind, to: u64) {
+        let first = match kind {
+            LogKind::Notes => &mut self.first_note,
+            LogKind::Stream | LogKind::Journal => &mut self.first_seq,
+        };
+        *first = (*first).max(to);
+    }
+
     pub fn new(oid: u64, kind: &str, name: &str, config: serde_json::Value) -> Self {
         Self {
             oid,
@@ -48,6 +73,7 @@ impl Meta {
             name: name.to_owned(),
             config,
             first_seq: 1,
+            first_note: 1,
             holes: Vec::new(),
             generation: 0,
         }

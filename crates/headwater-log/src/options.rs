@@ -77,6 +77,17 @@ pub enum Ordering {
     Total,
 }
 
+impl Ordering {
+    /// As it is written in declarations.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Key => "key",
+            Self::Total => "total",
+        }
+    }
+}
+
 /// The retry policy, stored, so that all workers obey one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RetryPolicy {

@@ -1,12 +1,13 @@
 //! `Consumer`: the messages of a source, one after the other or in batches, claimed for this process.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hashbrown::HashSet;
 use headwater_log::group::{Source as Inner, Ticket};
-use headwater_log::log::OwnedRecord;
+use headwater_log::log::{OwnedRecord, RecordRef};
+use headwater_log::Error;
 use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -86,20 +87,21 @@ impl Consumer {
         lock(&self.held).remove(ticket)
     }
 
-    /// Claims up to `max`, with the GIL released: what is called back under the group's lock touches nothing of Python.
+    /// Claims up to `max`: with the GIL held where that takes no time, else without it.
     fn claim(&self, py: Python<'_>, max: usize) -> PyResult<VecDeque<Claimed>> {
         let mut found = VecDeque::new();
-        let claimed = py.detach(|| {
-            self.source
-                .claim(max, &mut |ticket, attempt, lease_until_ns, record| {
-                    found.push_back(Claimed {
-                        ticket,
-                        attempt,
-                        lease_until_ns,
-                        record: record.to_owned(),
-                    });
-                })
-        });
+        let mut each = |ticket, attempt, lease_until_ns, record: &RecordRef<'_>| {
+            found.push_back(Claimed {
+                ticket,
+                attempt,
+                lease_until_ns,
+                record: record.to_owned(),
+            });
+        };
+        let claimed = match self.source.try_claim(max, &mut each) {
+            Err(Error::WouldBlock) => py.detach(|| self.source.claim(max, &mut each)),
+            claimed => claimed,
+        };
         lock(&self.held).extend(found.iter().map(|c| c.ticket));
         claimed.map_err(|e| {
             to_py(
@@ -143,7 +145,7 @@ impl Consumer {
                 ticket: claimed.ticket,
             },
             attempt: claimed.attempt,
-            lease_until_ns: claimed.lease_until_ns,
+            lease_until_ns: AtomicI64::new(claimed.lease_until_ns),
             settled: AtomicBool::new(false),
         };
         let delivery = Bound::new(py, PyClassInitializer::from(message).add_subclass(delivery))?;
@@ -285,12 +287,14 @@ iterating!(Consumer {
     }
 
     /// Gives back all that is not settled, at once.
-    fn close(&self) {
+    fn close(&self, py: Python<'_>) {
         self.stop();
         lock(&self.ahead).clear();
         let held: Vec<Ticket> = lock(&self.held).drain().collect();
-        for ticket in held {
-            self.source.give_back_later(ticket);
+        if !held.is_empty() && py.detach(|| self.source.release(&held)).is_err() {
+            for ticket in held {
+                self.source.give_back_later(ticket);
+            }
         }
     }
 });

@@ -1,6 +1,6 @@
 //! `Delivery`: a message in hand. Unsettled when its last reference goes, it gives itself back.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use headwater_log::group::{Source as Inner, Ticket};
@@ -13,7 +13,7 @@ use crate::block::{leave, Handled};
 use crate::calls::datetime;
 use crate::consumer::Consumer;
 use crate::errors::{to_py, usage};
-use crate::hub::{count, seconds, Later};
+use crate::hub::{count, now_ns, seconds, Later};
 use crate::message::{keyword, only, Message};
 use crate::ready::{drive, failed, ready, ready_none};
 use crate::source::lost;
@@ -37,7 +37,7 @@ pub enum Holder {
 pub struct Delivery {
     pub holder: Holder,
     pub attempt: u32,
-    pub lease_until_ns: i64,
+    pub lease_until_ns: AtomicI64,
     pub settled: AtomicBool,
 }
 
@@ -78,12 +78,26 @@ impl Delivery {
         py: Python<'_>,
         work: impl FnOnce(&Inner, Ticket) -> Result<bool, Error> + Send,
     ) -> PyResult<()> {
+        self.settle_quickly(py, |_, _| Err(Error::WouldBlock), work)
+    }
+
+    /// The same; `quick` is tried before, with the GIL held.
+    #[inline]
+    fn settle_quickly(
+        &self,
+        py: Python<'_>,
+        quick: impl FnOnce(&Inner, Ticket) -> Result<bool, Error>,
+        work: impl FnOnce(&Inner, Ticket) -> Result<bool, Error> + Send,
+    ) -> PyResult<()> {
         let ticket = self.begin(py)?;
         let Holder::Engine { consumer, .. } = &self.holder else {
             return Ok(());
         };
         let source = &consumer.get().source;
-        let done = py.detach(|| work(source, ticket));
+        let done = match quick(source, ticket) {
+            Err(Error::WouldBlock) => py.detach(|| work(source, ticket)),
+            done => done,
+        };
         self.finish(done.is_ok());
         match done {
             Ok(true) => Ok(()),
@@ -98,10 +112,13 @@ impl Delivery {
         }
     }
 
+    /// With the GIL held, where that takes no time.
     pub fn ack_now(&self, py: Python<'_>) -> PyResult<()> {
-        self.settle(py, |source, ticket| {
-            source.ack(&[ticket]).map(|kept| kept == [true])
-        })?;
+        self.settle_quickly(
+            py,
+            |source, ticket| source.try_ack_one(ticket),
+            |source, ticket| source.ack_one(ticket),
+        )?;
         if let Holder::Engine { consumer, .. } = &self.holder {
             count(&consumer.get().hub.counters.acked, 1);
         }
@@ -244,7 +261,7 @@ impl Delivery {
                 token: keyword(kwargs, "token")?,
             },
             attempt: keyword(kwargs, "attempt")?.unwrap_or(1),
-            lease_until_ns: keyword(kwargs, "lease_until_ns")?.unwrap_or(0),
+            lease_until_ns: AtomicI64::new(keyword(kwargs, "lease_until_ns")?.unwrap_or(0)),
             settled: AtomicBool::new(false),
         };
         Ok(PyClassInitializer::from(Message::given(py, kwargs)?).add_subclass(this))
@@ -259,7 +276,7 @@ impl Delivery {
     /// When the lease ends at the latest known time; it is renewed while this object and its process live.
     #[getter]
     fn lease_until<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        datetime(py, self.lease_until_ns)
+        datetime(py, self.lease_until_ns.load(Ordering::Relaxed))
     }
 
     /// Whether it was acknowledged, retried or rejected.
@@ -416,7 +433,11 @@ impl Delivery {
             return Err(usage(py, "this delivery is settled already"));
         }
         match py.detach(|| source.extend(ticket, by)) {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                let until = now_ns().saturating_add(by.as_nanos() as i64);
+                self.lease_until_ns.fetch_max(until, Ordering::Relaxed);
+                Ok(())
+            }
             Ok(false) => Err(lost(py, slf)),
             Err(error) => Err(to_py(py, error, "")),
         }

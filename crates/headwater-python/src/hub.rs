@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use headwater_log::options::Durability;
 use headwater_log::{Engine, Error};
@@ -56,6 +56,13 @@ impl Hub {
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.op_timeout
     }
+}
+
+/// Ns since 1970 UTC.
+pub fn now_ns() -> i64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |d| d.as_nanos() as i64)
 }
 
 /// A duration from Python; what is too long for one is a year.

@@ -1,11 +1,11 @@
 //! What readers, consumers and subscriptions have in common: looking, waiting, ending.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 
-use crate::hub::{seconds, Hub};
+use crate::hub::{now_ns, seconds, Hub};
 use crate::ready::{ready, ready_none};
 
 /// Signals are delivered to Python between two sleeps of at most this.
@@ -52,11 +52,8 @@ pub fn next<'py, P: Pull>(
 }
 
 fn until(due_ns: i64) -> Duration {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .map_or(0, |d| d.as_nanos() as i64);
     // Not below a tenth of a millisecond: what is due in a moment would otherwise be asked for in a busy loop.
-    Duration::from_nanos(due_ns.saturating_sub(now).max(100_000) as u64)
+    Duration::from_nanos(due_ns.saturating_sub(now_ns()).max(100_000) as u64)
 }
 
 fn waiter<P: Pull>(pull: &P) -> PyResult<&Py<PyAny>> {

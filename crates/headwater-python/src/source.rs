@@ -53,13 +53,13 @@ pub fn job(py: Python<'_>, id: &str) -> PyResult<JobId> {
 }
 
 impl Source {
-    pub fn of_group(hub: Link, inner: Inner, name: &str) -> PyResult<Self> {
-        Ok(Self {
+    pub fn of_group(hub: Link, inner: Inner, name: &str) -> Self {
+        Self {
             hub,
             inner,
             name: name.to_owned(),
             queue: false,
-        })
+        }
     }
 
     pub fn of_queue(hub: Link, inner: Inner, name: &str) -> Self {

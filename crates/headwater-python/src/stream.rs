@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
 use crate::calls::text_or_bytes;
-use crate::convert::{retention, stream_config};
+use crate::convert::{group_config, group_dict, retention, stream_config};
 use crate::decoding::Decoding;
 use crate::errors::{to_py, usage};
 use crate::headers::BYTES;
@@ -20,6 +20,7 @@ use crate::hub::{detached, detached_in, Link};
 use crate::position::Position;
 use crate::reader::Reader;
 use crate::ready::ready;
+use crate::source::Source;
 use crate::writing::{entries, Batch, Writing};
 
 /// Above this an append is copied with the GIL released.
@@ -359,13 +360,37 @@ impl Stream {
 
     /// The names of its groups.
     fn groups(&self, py: Python<'_>) -> PyResult<Vec<String>> {
-        let name = self.name.to_str(py)?;
-        let objects = detached(py, || self.hub.engine.objects())?;
-        Ok(objects
-            .into_iter()
-            .filter(|object| object.parent.as_deref() == Some(name))
-            .map(|object| object.name)
-            .collect())
+        let stream = self.name.to_str(py)?;
+        detached(py, || self.hub.engine.groups(stream))
+    }
+
+    /// The group, and the options stored before (None: it is new).
+    #[pyo3(signature = (name, /, **options))]
+    fn declare_group<'py>(
+        &self,
+        py: Python<'py>,
+        name: &str,
+        options: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<(Source, Option<Bound<'py, PyDict>>)> {
+        let config = group_config(options)?;
+        let stream = self.name.to_str(py)?;
+        let (inner, before) =
+            detached(py, || self.hub.engine.declare_group(stream, name, &config))?;
+        let before = before.map(|config| group_dict(py, &config)).transpose()?;
+        Ok((Source::of_group(Arc::clone(&self.hub), inner, name), before))
+    }
+
+    #[pyo3(signature = (name, /))]
+    fn open_group(&self, py: Python<'_>, name: &str) -> PyResult<Source> {
+        let stream = self.name.to_str(py)?;
+        let inner = detached(py, || self.hub.engine.open_group(stream, name))?;
+        Ok(Source::of_group(Arc::clone(&self.hub), inner, name))
+    }
+
+    #[pyo3(signature = (name, /))]
+    fn delete_group(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let stream = self.name.to_str(py)?;
+        detached(py, || self.hub.engine.delete_group(stream, name))
     }
 
     #[pyo3(signature = (before, /))]

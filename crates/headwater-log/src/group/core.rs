@@ -1,6 +1,5 @@
 //! What all handles of a group in one process share: its journal, its replica, and the one way to change it.
 
-use std::sync::atomic::Ordering as Atomic;
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
@@ -8,10 +7,11 @@ use super::decide::{self, Plan};
 use super::entry::{Item, Writer};
 use super::lanes::{Feeder, Lanes};
 use super::machine::{Machine, State};
+use super::replica::Replica;
 use super::types::Ticket;
 use crate::ctx::EngineCtx;
 use crate::error::{Error, Result};
-use crate::log::{now_ns, Cursor, Log, LogGuard, LogKind, Record};
+use crate::log::{now_ns, Log, LogGuard, LogKind, Record};
 use crate::meta::Meta;
 use crate::options::{Durability, Ordering};
 use crate::shared::liveness::unpoisoned;
@@ -28,23 +28,6 @@ pub(crate) struct Core {
     replica: Mutex<Replica>,
     /// Dropped unsettled: the engine's thread gives them back.
     pub(super) dropped: Mutex<Vec<Ticket>>,
-}
-
-/// The group as this process knows it.
-pub(super) struct Replica {
-    pub machine: Machine,
-    /// In the journal.
-    cursor: Cursor,
-    /// Up to where the journal was read.
-    tail: u64,
-    pub feed: Feeder,
-    pub writer: Writer,
-    pub items: Vec<Item>,
-    pub plan: Plan,
-    /// Deliveries of this process, as they are counted in its slot.
-    held: u32,
-    /// Why nothing can be decided any more: the journal cannot be read, or a change broke off.
-    broken: Option<&'static str>,
 }
 
 /// What a decision works with, under the group's lock. Nothing in `machine` may be changed but by entries.
@@ -68,12 +51,21 @@ pub(crate) struct Written {
     pub end_lba: u64,
 }
 
+/// Looks at a lock that is held, before one gives up.
+const SPINS: u32 = 100;
+
 /// How long an operation may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Patience {
     /// `WouldBlock` rather than sleep.
     None,
     Until(Instant),
+}
+
+impl Patience {
+    fn of(deadline: Option<Instant>) -> Self {
+        Self::Until(deadline.unwrap_or_else(Instant::now))
+    }
 }
 
 impl Core {
@@ -87,17 +79,7 @@ impl Core {
         start: impl FnOnce(&mut Op<'_>) -> Result<()>,
     ) -> Result<Arc<Self>> {
         let lanes = Arc::new(lanes);
-        let replica = Replica {
-            machine: Machine::default(),
-            cursor: Cursor::new_to_tail(&journal, 1),
-            tail: 0,
-            feed: Feeder::new(&lanes, &notes),
-            writer: Writer::default(),
-            items: Vec::new(),
-            plan: Plan::default(),
-            held: 0,
-            broken: None,
-        };
+        let replica = Replica::open(ctx, &journal, &notes, &lanes)?;
         let core = Self {
             ctx: Arc::clone(ctx),
             what,
@@ -144,28 +126,32 @@ impl Core {
         deadline: Option<Instant>,
         work: impl FnOnce(&mut Op<'_>) -> Result<T>,
     ) -> Result<T> {
-        let mut replica = self.replica(Patience::Until(deadline.unwrap_or_else(Instant::now)))?;
-        let (answer, _) = self.run(
-            &mut replica,
-            Patience::Until(deadline.unwrap_or_else(Instant::now)),
-            work,
-        )?;
+        let patience = Patience::of(deadline);
+        let mut replica = self.replica(patience)?;
+        let (answer, _) = self.run(&mut replica, patience, work)?;
         Ok(answer)
     }
 
     /// As `operate`; returns when what was written is as safe as this process's acknowledgements must be.
     pub fn operate_durably<T>(&self, work: impl FnOnce(&mut Op<'_>) -> Result<T>) -> Result<T> {
         let deadline = self.soon();
+        let patience = Patience::of(deadline);
         let (answer, written) = {
-            let mut replica =
-                self.replica(Patience::Until(deadline.unwrap_or_else(Instant::now)))?;
-            self.run(
-                &mut replica,
-                Patience::Until(deadline.unwrap_or_else(Instant::now)),
-                work,
-            )?
+            let mut replica = self.replica(patience)?;
+            self.run(&mut replica, patience, work)?
         };
         self.wait_durable(written, deadline)?;
+        Ok(answer)
+    }
+
+    /// As `operate_durably`, or `WouldBlock` where that would sleep or wait for the disk; then nothing has changed.
+    #[inline]
+    pub fn operate_at_once<T>(&self, work: impl FnOnce(&mut Op<'_>) -> Result<T>) -> Result<T> {
+        if self.ctx.acks() == Durability::Always {
+            return Err(Error::WouldBlock);
+        }
+        let mut replica = self.replica(Patience::None)?;
+        let (answer, _) = self.run(&mut replica, Patience::None, work)?;
         Ok(answer)
     }
 
@@ -218,7 +204,16 @@ impl Core {
     fn lock(&self, patience: Patience) -> Result<LogGuard<'_>> {
         match patience {
             Patience::Until(deadline) => self.journal.lock(Some(deadline)),
-            Patience::None => self.journal.try_lock()?.ok_or(Error::WouldBlock),
+            Patience::None => {
+                // Whoever has it is about to let go: a moment's spinning is cheaper than a sleep elsewhere.
+                for _ in 0..SPINS {
+                    if let Some(guard) = self.journal.try_lock()? {
+                        return Ok(guard);
+                    }
+                    std::hint::spin_loop();
+                }
+                Err(Error::WouldBlock)
+            }
         }
     }
 
@@ -269,6 +264,7 @@ impl Core {
         }
         drop(guard);
         self.count_leases(replica, &me);
+        self.mind_snapshot(replica);
         Ok((
             answer,
             Some(Written {
@@ -296,77 +292,6 @@ impl Core {
         for (_, log) in self.lanes.open() {
             log.arm();
         }
-    }
-}
-
-impl Replica {
-    /// Whether a claim may find something; a look without the group's lock.
-    pub fn may_claim(&mut self, now: i64) -> Result<bool> {
-        let machine = &mut self.machine;
-        if machine.paused {
-            return Ok(false);
-        }
-        if machine.count(State::Ready) > 0
-            || decide::next_due(machine).is_some_and(|due| due <= now)
-        {
-            return Ok(true);
-        }
-        self.feed.is_ahead(&self.machine)
-    }
-
-    /// Applies what others have written.
-    #[inline]
-    pub fn catch_up(&mut self, journal: &Log) -> Result<()> {
-        let tail = journal.state().tail.load(Atomic::Acquire);
-        if tail == self.tail && self.broken.is_none() {
-            return Ok(());
-        }
-        self.read_journal(tail)
-    }
-
-    fn read_journal(&mut self, tail: u64) -> Result<()> {
-        if let Some(why) = self.broken {
-            return Err(self.unusable(why));
-        }
-        loop {
-            let record = match self.cursor.next() {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(error) => {
-                    self.broken = Some("a record of its journal is damaged");
-                    return Err(error);
-                }
-            };
-            if record.seq <= self.machine.applied {
-                continue;
-            }
-            self.broken = Some("a change of its state broke off");
-            self.machine
-                .apply(record.seq, record.append_ns, record.value)?;
-            self.broken = None;
-        }
-        self.tail = tail;
-        Ok(())
-    }
-
-    #[cold]
-    fn unusable(&self, why: &str) -> Error {
-        Error::Corruption {
-            file: self.cursor.log().dir.clone(),
-            offset: 0,
-            what: format!("the group cannot go on: {why}"),
-        }
-    }
-
-    /// Applies what this process has just written: the writer's bytes.
-    #[inline]
-    fn apply_own(&mut self, seq: u64, append_ns: i64, end_lba: u64) -> Result<()> {
-        self.broken = Some("a change of its state broke off");
-        self.machine.apply(seq, append_ns, &self.writer.bytes)?;
-        self.broken = None;
-        self.cursor.pass(end_lba, seq + 1);
-        self.tail = end_lba;
-        Ok(())
     }
 }
 

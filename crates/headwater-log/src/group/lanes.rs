@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 
 use super::decide::{Feed, Head};
-use super::machine::Machine;
-use super::types::LANES;
+use super::machine::{Job, Machine};
+use super::notes::{error_at, letter_at};
+use super::source::DeadLetter;
+use super::types::{ErrorNote, JobId, LANES};
 use crate::error::Result;
-use crate::log::{Cursor, Log, Peek, RecordRef, Spot};
+use crate::log::{Cursor, Log, OwnedRecord, Peek, RecordRef, Spot};
 use crate::object::fnv1a;
 use crate::options::Ordering;
 
@@ -22,11 +24,14 @@ type Find = Box<dyn Fn(u8) -> Result<Option<Arc<Log>>> + Send + Sync>;
 pub(crate) struct Lanes {
     logs: [OnceLock<Arc<Log>>; LANES],
     find: Find,
+    /// Records may lie here that are not due yet.
+    delays: bool,
 }
 
 impl Lanes {
     pub fn of_stream(log: Arc<Log>) -> Self {
-        let lanes = Self::new(|_| Ok(None));
+        let mut lanes = Self::new(|_| Ok(None));
+        lanes.delays = false;
         // The array was made one line above: nothing is there yet.
         let _ = lanes.logs[0].set(log);
         lanes
@@ -37,7 +42,12 @@ impl Lanes {
         Self {
             logs: Default::default(),
             find: Box::new(find),
+            delays: true,
         }
+    }
+
+    pub fn delays(&self) -> bool {
+        self.delays
     }
 
     pub fn lane(&self, number: u8) -> Result<Option<Arc<Log>>> {
@@ -297,6 +307,50 @@ impl Feeder {
             Some(heads) => heads.record(seq, each),
             None => Ok(None),
         }
+    }
+}
+
+impl Feeder {
+    /// A noted error.
+    pub fn error(&mut self, note: u64) -> Result<Option<ErrorNote>> {
+        error_at(&self.notes, &mut self.note_cursor, note)
+    }
+
+    /// A dead letter: as it was, or as it was edited (`edited`: where that lies, 0: nowhere). What a power cut took of the notes is
+    /// made up from the lane's record.
+    pub fn letter(&mut self, id: JobId, job: &Job, edited: u64) -> Result<DeadLetter> {
+        let noted = letter_at(&self.notes, &mut self.note_cursor, job.at)?;
+        let edited = match edited {
+            0 => None,
+            note => note_at(&self.notes, &mut self.note_cursor, note)?.map(|r| r.to_owned()),
+        };
+        let (copied, details) = noted.unzip();
+        let mut record = match edited.or(copied) {
+            Some(record) => record,
+            None => match self.record(id.lane, id.seq, 0, |record| record.to_owned())? {
+                Some(record) => record,
+                None => OwnedRecord::empty(id.seq, job.since),
+            },
+        };
+        record.seq = id.seq;
+        Ok(match details {
+            Some(details) => DeadLetter {
+                id,
+                record,
+                reason: details.reason,
+                error: details.error,
+                history: details.history,
+                died_ns: details.died_ns,
+            },
+            None => DeadLetter {
+                id,
+                record,
+                reason: "unknown: what was noted of it is lost".to_owned(),
+                error: None,
+                history: Vec::new(),
+                died_ns: job.since,
+            },
+        })
     }
 }
 

@@ -242,6 +242,23 @@ impl Machine {
             .fold(self.lanes[lane as usize].cursor, u64::min)
     }
 
+    /// The first position of the notes log that is still wanted.
+    pub fn notes_floor(&self) -> u64 {
+        let mut floor = u64::MAX;
+        for extra in self.extra.values() {
+            let noted = extra.history.iter().map(|attempt| attempt.note);
+            for note in noted.chain([extra.record]).filter(|note| *note != 0) {
+                floor = floor.min(note);
+            }
+        }
+        for job in self.lanes.iter().flat_map(|lane| lane.jobs.values()) {
+            if job.state == State::Dead {
+                floor = floor.min(job.at);
+            }
+        }
+        floor
+    }
+
     /// Where a job's record is read: in the dead-letter log when this is not 0.
     pub fn record_note(&self, lane: u8, seq: u64, job: &Job) -> u64 {
         if job.flags & HAS_EXTRA == 0 {

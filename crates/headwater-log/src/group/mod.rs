@@ -9,11 +9,17 @@
 //! - `snapshot`: the state as bytes, so that a journal needn't be replayed from its beginning.
 
 pub(crate) mod core;
+mod dead;
 pub mod decide;
 pub mod entry;
 pub(crate) mod lanes;
+pub(crate) mod leases;
 pub mod machine;
+pub(crate) mod notes;
 mod of_stream;
+mod progress;
+pub(crate) mod replica;
+mod settle;
 pub mod snapshot;
 pub mod source;
 pub mod types;

@@ -1,16 +1,17 @@
 //! The groups of a stream: made, opened, listed and deleted by name.
 
-use crate::catalog::STREAMS;
+use std::sync::Arc;
+
+use super::core::Op;
+use super::lanes::Lanes;
+use super::source::Source;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
-use crate::group::core::Op;
-use crate::group::lanes::Lanes;
-use crate::group::Source;
 use crate::log::{Log, LogKind};
 use crate::meta::Meta;
 use crate::object;
 use crate::options::{GroupConfig, GroupStart};
-use std::sync::Arc;
+use crate::stream::Stream;
 
 fn missing(what: &'static str, name: &str) -> Error {
     Error::NotFound {
@@ -30,18 +31,15 @@ fn first(log: &Arc<Log>, start: Option<GroupStart>) -> Result<u64> {
 }
 
 impl Engine {
-    /// Where a stream's groups lie.
-    fn groups_of(&self, stream: &str) -> Result<String> {
-        self.check()?;
-        crate::name::validate(stream)?;
-        match object::find(self.ctx(), STREAMS, stream)? {
-            Some((rel, _)) => Ok(format!("{rel}/g")),
-            None => Err(missing("stream", stream)),
-        }
+    /// A stream, and where its groups lie.
+    fn groups_of(&self, stream: &str) -> Result<(Arc<Stream>, String)> {
+        let stream = self.open_stream(stream)?;
+        let place = format!("{}/g", stream.rel);
+        Ok((stream, place))
     }
 
-    fn group_at(&self, stream: &str, rel: &str, meta: &Meta) -> Result<Source> {
-        let log = Arc::clone(self.open_stream(stream)?.log());
+    fn group_at(&self, stream: &Stream, rel: &str, meta: &Meta) -> Result<Source> {
+        let log = Arc::clone(stream.log());
         let start = {
             let (log, config) = (Arc::clone(&log), meta.config.clone());
             move |op: &mut Op<'_>| {
@@ -53,7 +51,7 @@ impl Engine {
                 Ok(())
             }
         };
-        let what = format!("group {} of stream {stream}", meta.name);
+        let what = format!("group {} of stream {}", meta.name, stream.name());
         let core = self
             .catalog()
             .core(rel, meta, &what, || Lanes::of_stream(log), start)?;
@@ -64,10 +62,10 @@ impl Engine {
     ///
     /// Errors: `NotFound`, `InvalidName`.
     pub fn open_group(&self, stream: &str, name: &str) -> Result<Source> {
-        let parent = self.groups_of(stream)?;
+        let (stream, parent) = self.groups_of(stream)?;
         crate::name::validate(name)?;
         match object::find(self.ctx(), &parent, name)? {
-            Some((rel, meta)) => self.group_at(stream, &rel, &meta),
+            Some((rel, meta)) => self.group_at(&stream, &rel, &meta),
             None => Err(missing("group", name)),
         }
     }
@@ -82,8 +80,9 @@ impl Engine {
         name: &str,
         config: &GroupConfig,
     ) -> Result<(Source, Option<GroupConfig>)> {
-        let parent = self.groups_of(stream)?;
+        let (stream, parent) = self.groups_of(stream)?;
         crate::name::validate(name)?;
+        super::progress::checked(config)?;
         let ctx = self.ctx();
         let mut made = false;
         let found = match object::find(ctx, &parent, name)? {
@@ -100,7 +99,7 @@ impl Engine {
                 object::find(ctx, &parent, name)?.ok_or_else(|| missing("group", name))?
             }
         };
-        let source = self.group_at(stream, &found.0, &found.1)?;
+        let source = self.group_at(&stream, &found.0, &found.1)?;
         let before = if made {
             None
         } else {
@@ -111,7 +110,7 @@ impl Engine {
 
     /// The names of a stream's groups.
     pub fn groups(&self, stream: &str) -> Result<Vec<String>> {
-        let parent = self.groups_of(stream)?;
+        let (_, parent) = self.groups_of(stream)?;
         let found = object::list(self.ctx(), &parent)?;
         Ok(found.into_iter().map(|(_, meta)| meta.name).collect())
     }
@@ -120,7 +119,7 @@ impl Engine {
     ///
     /// Errors: `NotFound`.
     pub fn delete_group(&self, stream: &str, name: &str) -> Result<()> {
-        let parent = self.groups_of(stream)?;
+        let (_, parent) = self.groups_of(stream)?;
         match object::find(self.ctx(), &parent, name)? {
             Some((rel, _)) => self.catalog().remove(&rel),
             None => Err(missing("group", name)),

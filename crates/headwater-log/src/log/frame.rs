@@ -510,6 +510,17 @@ pub struct OwnedRecord {
 }
 
 impl OwnedRecord {
+    /// Stands for a record that is gone.
+    pub(crate) fn empty(seq: u64, append_ns: i64) -> Self {
+        Self {
+            seq,
+            append_ns,
+            tlvs: Box::default(),
+            key: None,
+            value: Box::default(),
+        }
+    }
+
     pub fn get(&self) -> RecordRef<'_> {
         RecordRef {
             seq: self.seq,

@@ -213,7 +213,8 @@ impl Log {
     pub(super) fn recover(&self) -> Result<()> {
         let meta = self.meta();
         let page = self.state();
-        page.first_seq.store(meta.first_seq, Ordering::Relaxed);
+        page.first_seq
+            .store(meta.first(self.kind), Ordering::Relaxed);
         page.max_time.store(i64::MIN, Ordering::Relaxed);
         self.remove_leftovers()?;
         let bases = self.segment_bases()?;
@@ -229,7 +230,7 @@ impl Log {
             }
         }
         let Some(newest) = segments.last().cloned() else {
-            return self.restart_empty(meta.first_seq);
+            return self.restart_empty(meta.first(self.kind));
         };
         if let Some(note) = newest
             .tail_note()

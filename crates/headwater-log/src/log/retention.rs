@@ -28,10 +28,10 @@ impl Log {
             .max(self.first_seq());
         // A floor inside the first kept segment is honoured too, though its bytes stay until the segment goes.
         let first = first.max(before.min(self.next_seq()));
-        if first > self.meta().first_seq {
+        if first > self.meta().first(self.kind) {
             // The floor is durable before any file goes: a crash in between leaves files that nobody reads.
             self.update_meta(|meta| {
-                meta.first_seq = meta.first_seq.max(first);
+                meta.raise_first(self.kind, first);
                 meta.holes
                     .retain(|hole| hole.reason != FINISHED || hole.to > first);
                 Ok(())
