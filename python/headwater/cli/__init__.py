@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from .. import HeadwaterError, UsageError, __version__
+from .. import BatchError, HeadwaterError, UsageError, __version__
 
 __all__ = ["COMMANDS", "main"]
 
@@ -71,6 +71,10 @@ def _run(given: list[str]) -> int:
         return complain(f"{refusal.format_message()} (see {path} --help)", 2)
     except UsageError as error:
         return complain(str(error), 2)
+    except BatchError as error:
+        first = str(error.exceptions[0])
+        several = f"{len(error.exceptions)} of {len(error.results)} failed, first: "
+        return complain(f"{several if len(error.results) > 1 else ''}{first}", 1)
     except HeadwaterError as error:
         return complain(str(error) or type(error).__name__, 1)
     except BrokenPipeError:

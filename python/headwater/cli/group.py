@@ -51,6 +51,7 @@ def group(
     """
     if (place is None) is (action is Action.seek):
         raise UsageError("seek needs a place: earliest, latest, a position, or a time" if place is None else f"{action} takes no place")
+    to = None if place is None else place_of(place, "seek")
     options = (ordering, start, lease, max_hold, max_attempts)
     if action is not Action.create and any(option is not None for option in options):
         raise UsageError("--ordering, --start, --lease, --max-hold and --max-attempts go with create")
@@ -68,8 +69,8 @@ def group(
             return
         target = conn.stream(stream).group(name)
         target.open()
-        if action is Action.seek:
-            target.seek(place_of(place or "", "seek"))
+        if to is not None:
+            target.seek(to)
         elif action is Action.pause:
             target.pause()
         elif action is Action.resume:

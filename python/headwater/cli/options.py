@@ -138,7 +138,8 @@ def checkpoint_of(text: str | None, option: str) -> Checkpoint | None:
     if text is None:
         return None
     try:
-        if found := Checkpoint.parse(text):
+        found = Checkpoint.parse(text)
+        if found.positions:
             return found
     except UsageError:
         pass

@@ -40,14 +40,15 @@ def read(
 
     With --json whole messages. Times are event times.
     """
+    begin, behind, end = place_of(start, "--start"), checkpoint_of(after, "--after"), stop_of(stop, "--stop")
     with reading(url) as conn:
         source = conn.stream(stream)
         source.open()
         reader = source.read(
-            place_of(start, "--start"),
-            after=checkpoint_of(after, "--after"),
+            begin,
+            after=behind,
             last=last,
-            stop=stop_of(stop, "--stop"),
+            stop=end,
             follow=follow,
             key=key,
             trimmed="skip" if trimmed is Trimmed.skip else "raise",

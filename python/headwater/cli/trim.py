@@ -24,10 +24,10 @@ def trim(
     Records go by whole segments, so that some before it may stay. Groups that had not finished them go on behind. A time stands for
     the first record with an event time at or after it.
     """
+    place = stop_of(before, "--before")
     with reading(url) as conn:
         target = conn.stream(stream)
         target.open()
-        place = stop_of(before, "--before")
         if isinstance(place, datetime):
             with target.read(place) as reader:
                 found = reader.next()
