@@ -33,7 +33,7 @@ pub enum ExpectKey {
     Seq(u64),
 }
 
-/// What a batch without ids came to: the first `done` records have consecutive positions from `first_seq`.
+/// What a batch without ids came to: the first `done` records have consecutive positions from `first_seq` (no gap lies inside).
 #[derive(Debug)]
 pub struct Run {
     pub first_seq: u64,
@@ -68,12 +68,11 @@ impl Log {
         wait: Wait,
     ) -> Result<Run> {
         let mut guard = self.acquire(wait, records)?;
-        let first_seq = guard.next_seq();
+        let before = guard.ordinal();
         let error = guard.append(records, atomic).err();
-        // A roll or a gap never lies inside: positions of one batch are consecutive.
-        let done = (guard.next_seq() - first_seq) as usize;
+        let done = (guard.ordinal() - before) as usize;
         Ok(Run {
-            first_seq,
+            first_seq: guard.last_seq() + 1 - done as u64,
             done,
             end_lba: guard.tail(),
             error,
@@ -389,14 +388,15 @@ impl Stream {
         records: &[Record<'_>],
         atomic: bool,
     ) -> Result<Vec<Result<Appended>>> {
-        let first = guard.next_seq();
+        let before = guard.ordinal();
         let outcome = guard.append(records, atomic);
         let end_lba = guard.tail();
         let done = match &outcome {
             Ok(_) => records.len() as u64,
             Err(_) if atomic => return outcome.map(|_| Vec::new()),
-            Err(_) => guard.next_seq() - first,
+            Err(_) => guard.ordinal() - before,
         };
+        let first = guard.last_seq() + 1 - done;
         let mut outcomes: Vec<Result<Appended>> = (0..done)
             .map(|n| {
                 Ok(Appended {
@@ -466,10 +466,11 @@ impl Stream {
                 fresh.push(*record);
             }
         }
-        let first = guard.next_seq();
-        if !fresh.is_empty() {
-            guard.append(&fresh, true)?;
-        }
+        let first = if fresh.is_empty() {
+            0
+        } else {
+            guard.append(&fresh, true)?.first_seq
+        };
         let end_lba = guard.tail();
         let mut used = vec![false; fresh.len()];
         Ok(places

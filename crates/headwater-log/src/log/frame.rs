@@ -33,6 +33,14 @@ pub mod ctrl {
     pub const GAP: u32 = 2;
 }
 
+/// Why positions were skipped: a GAP's third word.
+pub mod gap_reason {
+    /// A power cut may have taken records that had these positions.
+    pub const LOST: u64 = 1;
+    /// An empty segment had to be rolled.
+    pub const EMPTY: u64 = 2;
+}
+
 /// Frame TLVs.
 pub mod frame_tlv {
     pub const SYNCED: u16 = 1;

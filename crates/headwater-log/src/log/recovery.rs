@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::cursor::valid_frame_at;
-use super::frame::{self, ctrl, Frame, CTRL, DATA};
+use super::frame::{self, ctrl, gap_reason, Frame, CTRL, DATA};
 use super::segment::{IndexEntry, Segment, INDEX_BYTES, INDEX_RECORDS, START};
 use super::writer::{INDEXED_OFF, INDEXED_ORDINAL};
 use super::{now_ns, Log};
@@ -537,7 +537,7 @@ impl Log {
     fn jump(&self) -> Result<()> {
         let mut guard = self.lock(None)?;
         let to = (guard.next_seq() + JUMP).next_multiple_of(JUMP);
-        guard.gap(to, 1)?;
+        guard.gap(to, gap_reason::LOST)?;
         drop(guard);
         self.flush(None)
     }

@@ -42,6 +42,41 @@ fn read(stream: &Stream, start: Start, stop: Option<Stop>) -> Vec<(u64, Vec<u8>)
 }
 
 #[test]
+fn a_reader_follows_when_the_first_record_is_too_big_for_the_first_segment() {
+    let mut place = Place::memory();
+    let log = stream(&place.open(0, 0));
+    let options = ReadOptions {
+        start: Start::Earliest,
+        stop: None,
+        follow: true,
+        key: None,
+        skip_trimmed: false,
+    };
+    // It has the empty segment mapped that is about to be rolled.
+    let mut reader = log.reader(options).unwrap();
+    assert!(reader.next().unwrap().is_none());
+    let big = vec![7u8; 100_000];
+    let batch = [Record::of(&big), Record::of(b"small")];
+    let outcomes = log.append_many(&batch, true, soon()).unwrap();
+    let seqs: Vec<u64> = outcomes.into_iter().map(|each| each.unwrap().seq).collect();
+    assert_eq!(seqs[1], seqs[0] + 1);
+    for (seq, value) in seqs.iter().zip([&big[..], b"small"]) {
+        let record = reader.next().unwrap().unwrap();
+        assert_eq!((record.seq, record.value), (*seq, value));
+    }
+    assert_eq!(log.log.rank(seqs[1]).unwrap(), 1);
+    drop((log, reader));
+    // Nobody closed it.
+    let log = stream(&place.open(1, 0));
+    let info = log.info().unwrap();
+    assert_eq!((info.records, info.last_seq), (2, seqs[1]));
+    assert_eq!(
+        all(&log, Start::Last(2)),
+        [(seqs[0], big), (seqs[1], b"small".to_vec())]
+    );
+}
+
+#[test]
 fn what_is_appended_is_read_over_many_segments() {
     let mut place = Place::memory();
     let stream = stream(&place.open(0, 0));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{compiler_fence, Ordering};
 use std::sync::Arc;
 
-use super::frame::{self, flag, frame_ext, FrameHead, Record, HEADER, ROLL_BYTES};
+use super::frame::{self, flag, frame_ext, gap_reason, FrameHead, Record, HEADER, ROLL_BYTES};
 use super::segment::{Header, IndexEntry, Segment, INDEX_BYTES, INDEX_RECORDS, LARGEST, START};
 use super::{monotonic_ns, now_ns, Log};
 use crate::error::{Error, Result};
@@ -122,14 +122,12 @@ impl<'a> LogGuard<'a> {
         if state.poison.load(Ordering::Relaxed) != 0 {
             return Err(self.log.poisoned());
         }
-        let first_seq = state.next_seq.load(Ordering::Relaxed);
         let append_ns = now_ns();
         if records.is_empty() {
-            let end_lba = state.tail.load(Ordering::Relaxed);
             return Ok(Appended {
-                first_seq,
+                first_seq: self.next_seq(),
                 last_seq: self.last_seq(),
-                end_lba,
+                end_lba: self.tail(),
                 append_ns,
             });
         }
@@ -142,9 +140,11 @@ impl<'a> LogGuard<'a> {
         if state.dirty_since.load(Ordering::Relaxed) == 0 {
             self.log.dirty(monotonic_ns());
         }
+        let last_seq = state.last_seq.load(Ordering::Relaxed);
         Ok(Appended {
-            first_seq,
-            last_seq: state.last_seq.load(Ordering::Relaxed),
+            // A gap may lie before the first one, never between them.
+            first_seq: last_seq + 1 - records.len() as u64,
+            last_seq,
             end_lba: state.tail.load(Ordering::Relaxed),
             append_ns,
         })
@@ -381,6 +381,12 @@ impl<'a> LogGuard<'a> {
     fn roll(&mut self, len: usize) -> Result<()> {
         let state = self.state();
         let old = Arc::clone(self.active()?);
+        let next_seq = state.next_seq.load(Ordering::Relaxed);
+        if next_seq == old.header.base_seq {
+            // Two segments of one base would be two files of one name, and whoever has the first mapped would never see the
+            // second: what is too big for an empty segment costs a position.
+            self.gap(next_seq + 1, gap_reason::EMPTY)?;
+        }
         let tail = state.tail.load(Ordering::Relaxed);
         let next_seq = state.next_seq.load(Ordering::Relaxed);
         self.intend(intent_op::ROLL, tail, 0);
