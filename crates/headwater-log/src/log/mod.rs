@@ -5,6 +5,7 @@ pub mod cursor;
 pub mod frame;
 mod recovery;
 mod retention;
+mod roll;
 pub mod segment;
 mod sync;
 #[cfg(test)]
