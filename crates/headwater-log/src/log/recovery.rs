@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::cursor::valid_frame_at;
-use super::frame::{self, ctrl, gap_reason, Frame, CTRL, DATA};
+use super::frame::{self, ctrl, gap_reason, Frame, CTRL, DATA, ROLL_BYTES};
 use super::segment::{IndexEntry, Segment, INDEX_BYTES, INDEX_RECORDS, START};
 use super::writer::{INDEXED_OFF, INDEXED_ORDINAL};
 use super::{now_ns, Log};
@@ -173,8 +173,8 @@ impl Log {
             Some(segment) => segment,
             None => self.open_segment(base)?,
         };
-        // A dead roller may have made the next file and no more: a file of that name is replaced by the next roll. If its
-        // ROLL frame stands, the roll is finished here.
+        // If the ROLL frame stands, the roll is finished here. A dead roller that made the next file and no more leaves it to be deleted:
+        // what still fits goes into the old one, and then its name is wrong.
         let state = self.scan(&segment, State::start(&segment), segment.header.file_size);
         let mut last = if state.last_seq == 0 {
             page.last_seq.load(Ordering::Relaxed)
@@ -196,6 +196,9 @@ impl Log {
             let until = (intent_end.saturating_sub(segment.header.base_lba)).max(from) + 8;
             let until = until.min(segment.header.file_size);
             segment.map.zero(from as usize, (until - from) as usize);
+            if op == intent_op::ROLL {
+                self.remove_unlinked(base)?;
+            }
             last = last.max(state.last_seq);
             self.store(
                 &segment,
@@ -206,6 +209,19 @@ impl Log {
             );
         }
         page.intent_op.store(intent_op::NONE, Ordering::Release);
+        Ok(())
+    }
+
+    /// Deletes the file of a roll that was cut short.
+    fn remove_unlinked(&self, active: u64) -> Result<()> {
+        for name in self.ctx.storage.list(&self.dir)? {
+            if let Some(base) = self.kind.parse(&name).filter(|base| *base > active) {
+                let path = self.dir.join(name);
+                self.ctx.storage.unlink(&path)?;
+                self.ctx.storage.unlink(&path.with_extension("idx"))?;
+                self.forget_segment(base);
+            }
+        }
         Ok(())
     }
 
@@ -316,6 +332,12 @@ impl Log {
                 let base = next.header.base_seq;
                 // What lay between may have been done with and deleted.
                 if to == base || self.was_finished(to, base) {
+                    number += 1;
+                    continue;
+                }
+            }
+            if let (None, Some(next)) = (state.rolled_to, next) {
+                if self.finish_roll(segment, &state, next)? {
                     number += 1;
                     continue;
                 }
@@ -454,6 +476,42 @@ impl Log {
             return Ok(After::Hole { resume: found });
         }
         Ok(After::Nothing)
+    }
+
+    /// The next file was made, and the link to it was not: nothing lies between them, and the log goes on there. False: it is not so.
+    fn finish_roll(&self, segment: &Segment, state: &State, next: &Segment) -> Result<bool> {
+        let left = segment.header.file_size - state.off;
+        if next.header.base_seq != state.next_seq
+            || next.header.base_lba != segment.end_lba()
+            || left < ROLL_BYTES as u64
+        {
+            return Ok(false);
+        }
+        let off = state.off as usize;
+        segment.map.zero(off, left as usize);
+        // SAFETY: nobody else has the log, and there is room up to the end of the file.
+        let (word, len) = unsafe {
+            frame::write_ctrl(
+                segment.map.at(off),
+                segment.seed,
+                ctrl::ROLL,
+                state.next_seq,
+                now_ns(),
+                &[state.next_seq],
+            )
+        };
+        segment.map.word(off).store(word, Ordering::Release);
+        segment.seal(
+            state.off + len as u64,
+            state.last_seq,
+            state.ordinal - segment.header.base_ordinal,
+            now_ns(),
+            state.max_time,
+        );
+        if !self.ctx.memory {
+            self.ctx.storage.sync(&segment.file, &segment.path)?;
+        }
+        Ok(true)
     }
 
     /// Whether a valid frame shows that the log once went on here. The parts of a chain are whole before its first word

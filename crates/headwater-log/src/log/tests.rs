@@ -401,6 +401,53 @@ fn finished_segments_go_also_from_the_middle_and_no_crash_takes_more() {
 }
 
 #[test]
+fn a_roll_that_was_cut_short_loses_nothing_and_leaves_nothing_in_the_way() {
+    use super::segment::{Header, LogKind, Segment};
+    use crate::shared::layout::intent_op;
+    use std::sync::atomic::Ordering;
+    for survivor in [true, false] {
+        let mut place = Place::memory();
+        let ctx = place.open(0, 0);
+        let orders = stream(&ctx);
+        for n in 0..10u8 {
+            append(&orders, &[n]);
+        }
+        let (log, page) = (&orders.log, orders.log.state());
+        let old = log.segment(1).unwrap().unwrap().header;
+        let begun = Header {
+            base_seq: 11,
+            base_lba: old.base_lba + old.file_size,
+            base_ordinal: 10,
+            ..old
+        };
+        Segment::create(&ctx, &log.dir, LogKind::Stream, begun).unwrap();
+        page.intent_lba
+            .store(page.tail.load(Ordering::Relaxed), Ordering::Relaxed);
+        page.intent_len.store(0, Ordering::Relaxed);
+        page.intent_op.store(intent_op::ROLL, Ordering::Release);
+        let again = if survivor {
+            log.repair().unwrap();
+            orders
+        } else {
+            drop((orders, ctx));
+            stream(&place.open(1, 0))
+        };
+        for n in 10..20u8 {
+            assert_eq!(append(&again, &[n]), u64::from(n) + 1);
+        }
+        let whole: Vec<(u64, Vec<u8>)> = (0..20u8).map(|n| (u64::from(n) + 1, vec![n])).collect();
+        assert_eq!(all(&again, Start::Earliest), whole);
+        assert_eq!(all(&again, Start::After(15)), whole[15..]);
+        drop(again);
+        assert_eq!(
+            all(&stream(&place.open(2, 0)), Start::Earliest),
+            whole,
+            "{survivor}"
+        );
+    }
+}
+
+#[test]
 fn positions_jump_after_a_lost_page_cache_only() {
     let mut place = Place::memory();
     let ctx = place.open(0, 0);
