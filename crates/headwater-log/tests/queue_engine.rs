@@ -433,6 +433,17 @@ fn a_deleted_queue_is_gone_and_a_new_one_of_its_name_is_empty() {
     let jobs = queue(&engine);
     put(&jobs, unique(b"x", "u"), 3).unwrap();
     plain(&jobs, b"y");
+    // Lane 0 is the queue's own log.
+    let found = dir
+        .path()
+        .join("q")
+        .read_dir()
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert!(found.join("l3").exists() && !found.join("l0").exists());
     assert_eq!(engine.objects().unwrap().len(), 1);
     engine.delete("queue", "jobs").unwrap();
     for outcome in [

@@ -77,6 +77,7 @@ impl Queue {
                 )?;
             }
         }
+        crate::fail::kp("lane:made");
         // Whoever made the directory may have died before it said so.
         core.operate(Some(deadline), |op| {
             if !op.machine.lanes[priority as usize].made {

@@ -231,6 +231,8 @@ fn open_group(ctx: &Arc<EngineCtx>, rel: &str, meta: &Meta, first: &Arc<Log>) ->
             Ok(())
         },
     )?;
+    // Lane 0 is there from the beginning, the others once they were said to be made.
+    core.lanes.lane(0)?;
     Ok(Source::new(core))
 }
 
