@@ -505,10 +505,14 @@ class Queue:
 
 @final
 class Channel:
+    """A channel, or a pattern of them, which can only be subscribed to. The fast entry is `publish(data)`."""
+
     @property
     def name(self) -> str: ...
-    def bind(self, *, content_type: str = ..., encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Channel: ...
-    def publish(self, value: Any, /, *, key: str | bytes | None = None, headers: _Headers | None = None, content_type: str | None = None) -> int: ...
+    def bind(self, *, content_type: str = ..., encode: Callable[[Any], bytes] | None = None, waiting: Waiting | None = None) -> Channel:
+        """The same channel, with the content type and encoder of what is published, and the waiter of `apublish`."""
+    def publish(self, value: Any, /, *, key: str | bytes | None = None, headers: _Headers | None = None, content_type: str | None = None) -> int:
+        """Answers the subscriptions reached. Blocks where one of them holds its publishers and has no room."""
     def apublish(
         self, value: Any, /, *, key: str | bytes | None = None, headers: _Headers | None = None, content_type: str | None = None
     ) -> Coroutine[Any, Any, int]: ...
@@ -524,5 +528,10 @@ class Channel:
 @final
 class Subscription(_Iterating[Message[Any]]):
     @property
-    def dropped(self) -> int: ...
+    def dropped(self) -> int:
+        """Messages published to it for which there was no room. Exact."""
+    @property
+    def gaps(self) -> int: ...
+    @property
+    def received(self) -> int: ...
     def ready(self, peers: int, timeout: float | None, /) -> Coroutine[Any, Any, None]: ...

@@ -10,6 +10,7 @@ use headwater_log::Engine as Inner;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::channel::Channel;
 use crate::convert::{queue_config, queue_dict, retention, stream_config};
 use crate::errors::{to_py, usage};
 use crate::hub::{detached, seconds, Hub, Link};
@@ -275,6 +276,12 @@ impl Engine {
     fn open_queue(&self, py: Python<'_>, name: &str) -> PyResult<Queue> {
         let inner = detached(py, || self.inner().open_queue(name))?;
         Ok(Queue::new(py, Arc::clone(&self.hub), inner, name))
+    }
+
+    /// A channel, or a pattern of them; stored nowhere.
+    #[pyo3(signature = (name, /))]
+    fn channel(&self, py: Python<'_>, name: &str) -> PyResult<Channel> {
+        Channel::open(py, &self.hub, name)
     }
 
     #[pyo3(signature = (name, /))]

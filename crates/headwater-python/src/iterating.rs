@@ -22,6 +22,20 @@ pub trait Pull: pyo3::PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sy
         None
     }
     fn over(&self) -> bool;
+    /// Looks for the next one in a busy loop, where it is likely to come before a sleep would be over; true: look again.
+    /// `patient`: a thread has nothing else to do.
+    fn spin(_slf: &Bound<'_, Self>, _patient: bool) -> bool {
+        false
+    }
+}
+
+/// `look` after a short while.
+#[inline]
+fn soon<'py, P: Pull>(slf: &Bound<'py, P>, patient: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if P::spin(slf, patient) {
+        return P::look(slf);
+    }
+    Ok(None)
 }
 
 /// Blocks until there is something (None: the time is over, or it ended).
@@ -31,6 +45,11 @@ pub fn next<'py, P: Pull>(
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     if let Some(found) = P::look(slf)? {
         return Ok(Some(found));
+    }
+    if timeout.is_none_or(|t| t > 0.0) {
+        if let Some(found) = soon(slf, true)? {
+            return Ok(Some(found));
+        }
     }
     let (py, pull) = (slf.py(), slf.get());
     let deadline = timeout.map(|t| Instant::now() + seconds(t));
@@ -73,6 +92,9 @@ pub fn anext<'py, P: Pull>(
     if pull.over() || timeout.is_some_and(|t| t <= 0.0) {
         return ready_none(py);
     }
+    if let Some(found) = soon(slf, false)? {
+        return ready(py, found);
+    }
     waiter(pull)?.bind(py).call_method1("next", (slf, timeout))
 }
 
@@ -84,6 +106,9 @@ pub fn step<'py, P: Pull>(slf: &Bound<'py, P>) -> PyResult<Bound<'py, PyAny>> {
     }
     if pull.over() {
         return Err(PyStopAsyncIteration::new_err(()));
+    }
+    if let Some(found) = soon(slf, false)? {
+        return ready(py, found);
     }
     waiter(pull)?.bind(py).call_method1("step", (slf,))
 }

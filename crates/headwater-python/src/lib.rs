@@ -2,6 +2,7 @@
 
 mod block;
 mod calls;
+mod channel;
 mod consumer;
 mod convert;
 mod decoding;
@@ -18,6 +19,7 @@ mod reader;
 mod ready;
 mod source;
 mod stream;
+mod subscription;
 mod writing;
 
 use pyo3::prelude::*;
@@ -28,6 +30,8 @@ mod _engine {
 
     #[pymodule_export]
     use crate::block::Handled;
+    #[pymodule_export]
+    use crate::channel::Channel;
     #[pymodule_export]
     use crate::consumer::Consumer;
     #[pymodule_export]
@@ -56,6 +60,8 @@ mod _engine {
     use crate::source::Source;
     #[pymodule_export]
     use crate::stream::Stream;
+    #[pymodule_export]
+    use crate::subscription::Subscription;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

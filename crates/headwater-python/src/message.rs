@@ -19,7 +19,8 @@ pub enum Identity {
     /// Of a channel; a name where it came by a pattern.
     Heard {
         name: Option<Py<PyString>>,
-        id: Option<Box<[u8]>>,
+        publisher: u64,
+        number: u64,
     },
     /// Made in Python.
     Given(Box<Given>),
@@ -277,10 +278,10 @@ impl Message {
         match &self.identity {
             Identity::Record { seq, id: None } => seq.to_string(),
             Identity::Job { lane, seq } => format!("{lane}-{seq}"),
-            Identity::Record { id: Some(id), .. } | Identity::Heard { id: Some(id), .. } => {
-                String::from_utf8_lossy(id).into_owned()
-            }
-            Identity::Heard { id: None, .. } => String::new(),
+            Identity::Record { id: Some(id), .. } => String::from_utf8_lossy(id).into_owned(),
+            Identity::Heard {
+                publisher, number, ..
+            } => format!("{publisher:016x}-{number}"),
             Identity::Given(given) => given.id.clone(),
         }
     }

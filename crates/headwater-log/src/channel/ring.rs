@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-use super::place::{place, Mark, Place, HOT};
+use super::place::{Mark, Place, Room, HOT};
 use super::{Id, Overflow, Publication};
 use crate::ctx::EngineCtx;
 use crate::error::{Error, Result};
@@ -22,12 +22,13 @@ use crate::storage::Map;
 pub(crate) mod word {
     /// The owner's slot, the policy, whether it hears several names: as `About::word` packs them.
     pub const ABOUT: usize = 0;
-    pub const NONCE: usize = 1;
-    /// Messages that may wait.
-    pub const BUFFER: usize = 2;
-    /// Units that the file can ever have, and has.
-    pub const LIMIT: usize = 3;
-    pub const HAVE: usize = 4;
+    /// Messages that may wait, and units that the file can ever have (upper half).
+    pub const SIZE: usize = 1;
+    /// Units that the file has.
+    pub const HAVE: usize = 2;
+    /// See `place::Room`.
+    pub const TOP: usize = 3;
+    pub const THIRD: usize = 4;
     /// Messages ever put; behind by the last one where a publisher died. The tail's number is right.
     pub const PUT: usize = 5;
     /// Messages refused (`DropNewest`), or since the reader was told last (`Error`).
@@ -43,8 +44,8 @@ pub(crate) mod word {
 pub(crate) const UNIT: usize = 8;
 /// 7 words: `units | check << 32`, number, time, publisher, its count, `value | key << 32`, `headers | name << 32` (lengths).
 pub(crate) const HEADER: usize = 56;
-/// In the place of a message's first half word: go on at 0.
-pub(crate) const WRAP: u32 = u32::MAX;
+/// In the place of a message's units: go on at the place that follows.
+pub(crate) const SIGN: u32 = u32::MAX;
 /// The length of a key or of headers that are not there.
 pub(crate) const ABSENT: u32 = u32::MAX;
 
@@ -143,9 +144,8 @@ impl Ring {
         let state = ctx.shared.page(page);
         let words = &state.words;
         words[word::ABOUT].store(about.word(), Ordering::Relaxed);
-        words[word::NONCE].store(ctx.shared.me().nonce, Ordering::Relaxed);
-        words[word::BUFFER].store(u64::from(buffer), Ordering::Relaxed);
-        words[word::LIMIT].store(u64::from(limit), Ordering::Relaxed);
+        let size = u64::from(buffer) | u64::from(limit) << 32;
+        words[word::SIZE].store(size, Ordering::Relaxed);
         words[word::HAVE].store(u64::from(HOT), Ordering::Relaxed);
         let incarnation = state.incarnation.load(Ordering::Relaxed);
         let path = path_of(ctx, page, incarnation);
@@ -158,8 +158,8 @@ impl Ring {
         let state = ctx.shared.page(page);
         let words = &state.words;
         let about = About::of(words[word::ABOUT].load(Ordering::Relaxed));
-        let buffer = words[word::BUFFER].load(Ordering::Relaxed) as u32;
-        let limit = words[word::LIMIT].load(Ordering::Relaxed) as u32;
+        let size = words[word::SIZE].load(Ordering::Relaxed);
+        let (buffer, limit) = (size as u32, (size >> 32) as u32);
         let path = path_of(ctx, page, incarnation);
         let file = match ctx.storage.open(&path) {
             Ok(file) => file,
@@ -328,14 +328,21 @@ impl Ring {
     /// Where `units` fit; drops the oldest where that is the policy.
     #[inline]
     fn room(&self, tail: Mark, units: u32) -> Option<u32> {
-        let mut head = Mark::of(self.word(word::SEEN).load(Ordering::Relaxed));
+        let known = |at: usize| self.word(at).load(Ordering::Relaxed);
+        let mut room = Room {
+            head: Mark::of(known(word::SEEN)),
+            tail,
+            top: known(word::TOP) as u32,
+            third: Mark::of(known(word::THIRD)),
+            have: (known(word::HAVE) as u32).min(self.limit),
+            limit: self.limit,
+        };
         let mut fresh = false;
         let mut stuck = false;
         loop {
-            let waiting = head.until(tail);
+            let waiting = room.head.until(tail);
             let found = if waiting < self.buffer {
-                let have = (self.word(word::HAVE).load(Ordering::Relaxed) as u32).min(self.limit);
-                place(head, tail, units, have, self.limit, fresh)
+                room.place(units, fresh)
             } else if fresh {
                 Place::Full
             } else {
@@ -344,36 +351,59 @@ impl Ring {
             match found {
                 Place::At(at) => return Some(at),
                 Place::Look => {
-                    head = self.look();
+                    room.head = self.look();
                     fresh = true;
+                    if !room.is_three() {
+                        // An old number would be between head and tail again, 2^32 messages later.
+                        room.third = room.head;
+                        self.word(word::THIRD)
+                            .store(room.third.word(), Ordering::Relaxed);
+                    }
                 }
                 Place::Reset => {
-                    let begin = Mark { off: 0, ..head };
+                    let begin = Mark {
+                        off: 0,
+                        ..room.head
+                    };
                     // Nothing waits, so that no reader moves it.
-                    if !self.move_head(head, begin) {
+                    if !self.move_head(room.head, begin) {
                         return None;
                     }
-                    head = begin;
-                    self.word(word::SEEN).store(head.word(), Ordering::Relaxed);
-                }
-                Place::Wrap => {
-                    if !self.reaches(u64::from(tail.off) + 1) {
-                        return None;
-                    }
-                    self.map
-                        .word(tail.off as usize * UNIT)
-                        .store(WRAP, Ordering::Relaxed);
+                    self.word(word::SEEN).store(begin.word(), Ordering::Relaxed);
                     return Some(0);
                 }
-                Place::Grow(end) if !stuck => stuck = !self.grow(end),
+                Place::Jump(to) => return self.sign(tail, to).then_some(to),
+                Place::Grow(end) if !stuck => {
+                    stuck = !self.grow(end);
+                    room.have = known(word::HAVE) as u32;
+                }
                 Place::Grow(_) | Place::Full => {
                     if self.about.overflow != Overflow::DropOldest || waiting == 0 {
                         return None;
                     }
-                    head = self.drop_oldest(head, tail);
+                    room.head = self.drop_oldest(room.head, tail);
                 }
             }
         }
+    }
+
+    /// Leads from the tail to another place, and notes which piece begins there.
+    fn sign(&self, tail: Mark, to: u32) -> bool {
+        if !self.reaches(u64::from(tail.off) + 1) {
+            return false;
+        }
+        let off = tail.off as usize * UNIT;
+        self.map.word(off + 4).store(to, Ordering::Relaxed);
+        self.map.word(off).store(SIGN, Ordering::Relaxed);
+        if to == 0 {
+            self.word(word::TOP)
+                .store(u64::from(tail.off) + 1, Ordering::Relaxed);
+        } else {
+            let third = Mark { off: to, ..tail };
+            self.word(word::THIRD)
+                .store(third.word(), Ordering::Relaxed);
+        }
+        true
     }
 
     /// The head as it is now.
@@ -402,7 +432,7 @@ impl Ring {
         self.look()
     }
 
-    /// The message at a mark: its place (0 where the ring goes on there) and its units.
+    /// The message at a mark: its place (another one, where a sign leads there) and its units.
     #[inline]
     pub fn size_at(&self, mark: Mark) -> Option<(u32, u32)> {
         let mut off = mark.off;
@@ -410,13 +440,14 @@ impl Ring {
             if !self.reaches(u64::from(off) + 1) {
                 return None;
             }
-            let units = self.map.word(off as usize * UNIT).load(Ordering::Relaxed);
-            if units != WRAP {
+            let at = off as usize * UNIT;
+            let units = self.map.word(at).load(Ordering::Relaxed);
+            if units != SIGN {
                 let fits = units as usize >= HEADER / UNIT
                     && self.reaches(u64::from(off) + u64::from(units));
                 return fits.then_some((off, units));
             }
-            off = 0;
+            off = self.map.word(at + 4).load(Ordering::Relaxed);
         }
         None
     }

@@ -32,4 +32,7 @@ class LocalChannel(Channel):
         return self._native.publish(value, key=key, headers=headers, content_type=content_type)
 
     async def subscribe(self, buffer: int, overflow: Overflow) -> Subscribing[Message[Any]]:
+        return await self._link.call(self._subscribe, buffer, overflow)
+
+    def _subscribe(self, buffer: int, overflow: Overflow) -> Subscribing[Message[Any]]:
         return self._native.subscribe(self._wire.decoding, buffer=buffer, overflow=overflow, waiting=self._link.waiter)
