@@ -90,6 +90,11 @@ impl Other {
         self.child.wait().unwrap();
     }
 
+    /// Whether it is over.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     pub fn wait(&mut self) -> std::process::ExitStatus {
         self.child.wait().unwrap()
     }
