@@ -61,12 +61,14 @@ impl Delivery {
         })
     }
 
-    /// After an attempt to settle: it is no longer in hand, or (the engine failed) it still is.
-    pub fn finish(&self, done: bool) {
+    /// After an attempt to settle. Some(true): it is settled. Some(false): its lease was lost before, so that it is in nobody's hand
+    /// here, and every later attempt says so too. None: the engine failed, and it is still in hand.
+    pub fn finish(&self, kept: Option<bool>) {
         if let Holder::Engine { consumer, ticket } = &self.holder {
-            if done {
+            if kept.is_some() {
                 consumer.get().forget(ticket);
-            } else {
+            }
+            if kept != Some(true) {
                 self.settled.store(false, Ordering::Release);
             }
         }
@@ -98,7 +100,7 @@ impl Delivery {
             Err(Error::WouldBlock) => py.detach(|| work(source, ticket)),
             done => done,
         };
-        self.finish(done.is_ok());
+        self.finish(done.as_ref().ok().copied());
         match done {
             Ok(true) => Ok(()),
             Ok(false) => Err(to_py(

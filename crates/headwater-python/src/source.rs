@@ -159,16 +159,22 @@ impl Source {
             }
         }
         let done = py.detach(|| self.inner.ack(&tickets));
-        for delivery in &taken {
-            delivery.get().finish(done.is_ok());
-        }
-        for (delivery, kept) in taken
-            .iter()
-            .zip(done.map_err(|e| crate::errors::to_py(py, e, ""))?)
-        {
-            if kept {
-                count(&self.hub.counters.acked, 1);
-            } else {
+        let kept = match done {
+            Ok(kept) => kept,
+            Err(error) => {
+                for delivery in &taken {
+                    delivery.get().finish(None);
+                }
+                return Err(crate::errors::to_py(py, error, ""));
+            }
+        };
+        count(
+            &self.hub.counters.acked,
+            kept.iter().filter(|kept| **kept).count(),
+        );
+        for (delivery, kept) in taken.iter().zip(kept) {
+            delivery.get().finish(Some(kept));
+            if !kept {
                 lost.append(delivery)?;
             }
         }
@@ -197,7 +203,8 @@ impl Source {
             error: note(error),
         };
         let done = detached(py, || self.inner.nack(ticket, &nack));
-        delivery.get().finish(done.is_ok());
+        let kept = |outcome: &NackOutcome| !matches!(outcome, NackOutcome::LeaseLost);
+        delivery.get().finish(done.as_ref().ok().map(kept));
         match done? {
             NackOutcome::Retry { .. } => Ok("retry"),
             NackOutcome::Dead => Ok("dead"),
@@ -229,7 +236,7 @@ impl Source {
         let tickets: Vec<Ticket> = taken.iter().map(|(_, ticket)| *ticket).collect();
         let done = detached(py, || self.inner.release(&tickets));
         for (delivery, _) in &taken {
-            delivery.get().finish(done.is_ok());
+            delivery.get().finish(done.is_ok().then_some(true));
         }
         done.map(drop)
     }

@@ -430,6 +430,13 @@ impl Machine {
         }
     }
 
+    /// Whether some lane may have a job that can be taken, or that came due.
+    pub(crate) fn has_hints(&self) -> bool {
+        self.lanes
+            .iter()
+            .any(|lane| !lane.fresh.is_empty() || !lane.again.is_empty())
+    }
+
     /// Makes the heaps anew from the jobs.
     pub(crate) fn rebuild_hints(&mut self) {
         self.delayed.clear();

@@ -214,9 +214,8 @@ impl Replica {
         if machine.paused {
             return Ok(false);
         }
-        if machine.count(State::Ready) > 0
-            || decide::next_due(machine).is_some_and(|due| due <= now)
-        {
+        let due = decide::next_due(machine).is_some_and(|due| due <= now);
+        if due || machine.count(State::Ready) > 0 || machine.has_hints() {
             return Ok(true);
         }
         self.feed.is_ahead(&self.machine)
