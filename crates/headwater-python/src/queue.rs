@@ -68,6 +68,7 @@ impl Queue {
             ttl_ns: ttl.map(ttl_ns),
             unique: unique.map(str::as_bytes),
         };
+        self.writing.check(py, &record)?;
         let on_duplicate = match on_duplicate {
             "return" => OnDuplicate::Return,
             "raise" => OnDuplicate::Raise,
@@ -265,7 +266,8 @@ impl Queue {
         encode: Option<Py<PyAny>>,
         waiting: Option<Py<PyAny>>,
     ) -> Self {
-        let writing = Arc::new(Writing::new(content_type, encode, waiting));
+        let writing = Writing::new(content_type, encode, waiting).limited(self.hub.limit);
+        let writing = Arc::new(writing);
         Self {
             hub: Arc::clone(&self.hub),
             inner: self.inner.clone(),
