@@ -85,9 +85,18 @@ impl Meta {
     pub fn load(storage: &dyn Storage, dir: &Path) -> Result<Self> {
         let path = dir.join(FILE);
         let file = storage.open(&path)?;
-        let map = storage.map(&file, &path, 2 * SLOT, false)?;
+        // Behind the end of a file there is nothing to be read, but a signal.
+        let slots = (storage.len(&file, &path)? as usize / SLOT).min(2);
+        if slots == 0 {
+            return Err(Error::Corruption {
+                file: path,
+                offset: 0,
+                what: "the metadata is cut off".to_owned(),
+            });
+        }
+        let map = storage.map(&file, &path, slots * SLOT, false)?;
         let mut best: Option<Self> = None;
-        for number in 0..2 {
+        for number in 0..slots {
             let mut bytes = vec![0u8; SLOT];
             map.read(number * SLOT, &mut bytes);
             if let Some(found) = decode(&bytes) {
@@ -114,6 +123,9 @@ impl Meta {
         } else {
             storage.create(&path, 2 * SLOT as u64)?
         };
+        if storage.len(&file, &path)? < 2 * SLOT as u64 {
+            storage.extend(&file, &path, 2 * SLOT as u64)?;
+        }
         let map = storage.map(&file, &path, 2 * SLOT, true)?;
         self.generation += 1;
         let json = serde_json::to_vec(self)

@@ -130,7 +130,7 @@ impl SessionFile {
         Ok(Self { path, file })
     }
 
-    /// The newest valid record, and whether there is anything at all in the file.
+    /// The newest valid record, and whether all that was ever written is.
     fn read(&self) -> Result<(Option<Record>, bool)> {
         let mut bytes = Vec::new();
         let mut part = [0u8; 2 * SECTOR];
@@ -146,12 +146,22 @@ impl SessionFile {
                 Err(e) => return Err(Error::io("read", &self.path)(e)),
             }
         }
-        let newest = bytes
-            .chunks_exact(SECTOR)
-            .take(2)
-            .filter_map(Record::decode)
-            .max_by_key(|record| record.version);
-        Ok((newest, !bytes.is_empty()))
+        bytes.resize(2 * SECTOR, 0);
+        let sectors: Vec<&[u8]> = bytes.chunks_exact(SECTOR).collect();
+        let found: Vec<Record> = sectors
+            .iter()
+            .filter_map(|sector| Record::decode(sector))
+            .collect();
+        let newest = found.iter().copied().max_by_key(|record| record.version);
+        // Versions take turns from the first one on: where one is missing, the newest may be.
+        let whole = match newest {
+            None => bytes.iter().all(|byte| *byte == 0),
+            Some(newest) if newest.version == 1 => {
+                found.len() == 2 || sectors[0].iter().all(|byte| *byte == 0)
+            }
+            Some(_) => found.len() == 2,
+        };
+        Ok((newest, whole))
     }
 
     fn write(&self, record: Record) -> Result<()> {
@@ -252,10 +262,10 @@ pub(crate) fn enter(options: &OpenOptions, dir: &Path) -> Result<Entered> {
     })?;
     let identity = Identity::load_or_create(dir, options)?;
     let sessions = SessionFile::open(dir)?;
-    let (found, written) = sessions.read()?;
+    let (found, whole) = sessions.read()?;
     let run = dir.join("run");
     let record = if alone(dir)? {
-        let begun = begin(&sessions, found, written)?;
+        let begun = begin(&sessions, found, whole)?;
         make_run(&run, begun.session, &identity)?;
         begun
     } else {
@@ -282,6 +292,16 @@ pub(crate) fn enter(options: &OpenOptions, dir: &Path) -> Result<Entered> {
             path: dir.to_owned(),
             why: format!("other processes use it, but its run/state cannot be opened: {e}"),
         })?;
+    let len = file
+        .metadata()
+        .map_err(Error::io("look at", &state))?
+        .len();
+    if len < u64::from(GROW) * PAGE as u64 {
+        return Err(Error::Connect {
+            path: dir.to_owned(),
+            why: format!("its run/state has only {len} bytes; stop all its processes, then open it again"),
+        });
+    }
     let mut shared = Shared::new(file, Some(run), dir, session)?;
     let head = shared.head();
     if head.magic.load(Ordering::Acquire) != MAGIC
@@ -305,9 +325,9 @@ pub(crate) fn enter(options: &OpenOptions, dir: &Path) -> Result<Entered> {
 }
 
 /// The next session's record, written and synced: from here on the directory counts as not cleanly closed.
-fn begin(sessions: &SessionFile, found: Option<Record>, written: bool) -> Result<Record> {
+fn begin(sessions: &SessionFile, found: Option<Record>, whole: bool) -> Result<Record> {
     let next = match found {
-        None if !written => Record {
+        None if whole => Record {
             version: 1,
             session: 1,
             ..Record::default()
@@ -327,16 +347,18 @@ fn begin(sessions: &SessionFile, found: Option<Record>, written: bool) -> Result
         }
         Some(last) => {
             let same = sessions.is_of(&last)?;
-            let last_unclean = if last.clean && same {
+            // The damaged copy may have been of one session more, which did not end cleanly for all we know.
+            let newest = last.session + u64::from(!whole);
+            let last_unclean = if last.clean && same && whole {
                 last.last_unclean
             } else {
-                last.session
+                newest
             };
             // The clean end of a session says nothing of a log that only an earlier, unclean one had written to.
             let survived = same && last.boot == boot_id() && last.boot != [0; 2];
             Record {
                 version: last.version + 1,
-                session: last.session + 1,
+                session: newest + 1,
                 last_unclean,
                 last_lossy: if survived {
                     last.last_lossy
@@ -436,30 +458,38 @@ mod tests {
     fn the_session_file_survives_a_torn_write() {
         let dir = tempfile::tempdir().unwrap();
         let file = SessionFile::open(dir.path()).unwrap();
-        assert_eq!(file.read().unwrap(), (None, false));
+        assert_eq!(file.read().unwrap(), (None, true));
         for version in 1..=4 {
             file.write(record(version)).unwrap();
-            let found = file.read().unwrap().0.unwrap();
-            assert_eq!(found.session, version * 10);
+            let (found, whole) = file.read().unwrap();
+            let found = found.unwrap();
+            assert_eq!((found.session, whole), (version * 10, true));
             assert!(file.is_of(&found).unwrap());
         }
         // Tear the newest: version 4 lies in the first sector.
         file.file.write_all_at(&[0xFF; 100], 40).unwrap();
-        assert_eq!(file.read().unwrap().0.unwrap().session, 30);
+        let (found, whole) = file.read().unwrap();
+        assert_eq!((found.unwrap().session, whole), (30, false));
+        // Session 31 may have been, and may not have ended cleanly.
+        let next = begin(&file, found, whole).unwrap();
+        assert_eq!((next.session, next.last_unclean), (32, 31));
+        assert!(file.read().unwrap().1);
+        file.file.write_all_at(&[0xFF; 100], 40).unwrap();
         file.file.write_all_at(&[0xFF; 100], 552).unwrap();
-        assert_eq!(file.read().unwrap(), (None, true));
+        assert_eq!(file.read().unwrap(), (None, false));
     }
 
     #[test]
     fn a_copied_directory_is_not_trusted() {
         let dir = tempfile::tempdir().unwrap();
         let file = SessionFile::open(dir.path()).unwrap();
+        file.write(record(1)).unwrap();
         file.write(record(2)).unwrap();
         fs::copy(&file.path, dir.path().join("copy")).unwrap();
         fs::rename(dir.path().join("copy"), &file.path).unwrap();
         let copy = SessionFile::open(dir.path()).unwrap();
-        let (found, written) = copy.read().unwrap();
-        let next = begin(&copy, found, written).unwrap();
+        let (found, whole) = copy.read().unwrap();
+        let next = begin(&copy, found, whole).unwrap();
         assert_eq!(
             (next.session, next.last_unclean, next.last_lossy),
             (21, 20, 20)

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::frame::{self, ctrl, Frame, RecordRef, CTRL, DATA};
-use super::segment::{Segment, START};
+use super::segment::{LogKind, Segment, START};
 use super::Log;
 use crate::error::{Error, Result};
 
@@ -175,8 +175,13 @@ impl Cursor {
         self.off = segment
             .search(|entry| entry.seq <= from)
             .map_or(START, |entry| u64::from(entry.off));
-        self.next = self.next.max(segment.header.base_seq);
+        let (before, base) = (self.next, segment.header.base_seq);
+        self.next = self.next.max(base);
         self.segment = Some(segment);
+        // What is asked for should lie in files that are not there any more.
+        if self.log.kind == LogKind::Stream && before >= self.log.first_seq() {
+            self.check_next(before)?;
+        }
         Ok(true)
     }
 
@@ -231,9 +236,9 @@ impl Cursor {
             let Some((len, class)) = frame::parse_word(word, room) else {
                 return Err(self.damaged("a frame's length is impossible"));
             };
-            if lba + len as u64 > limit && class == DATA {
-                // In an `always` directory a frame may be half below the synced address.
-                return Ok(false);
+            if lba + len as u64 > limit {
+                // Tails and synced addresses lie between frames.
+                return Err(self.damaged("a frame's length is impossible"));
             }
             // SAFETY: committed frames do not change, and [off, off + len) lies in the map, which `segment` keeps.
             let bytes = unsafe { std::slice::from_raw_parts(segment.map.at(off), len) };
@@ -245,7 +250,7 @@ impl Cursor {
             match class {
                 DATA => {
                     let (seq, count) = (frame.seq(), frame.count());
-                    if seq + u64::from(count) <= self.from {
+                    if count == 0 || seq + u64::from(count) <= self.from {
                         self.next = seq + u64::from(count);
                         continue;
                     }
@@ -258,10 +263,15 @@ impl Cursor {
                     });
                     return Ok(true);
                 }
-                CTRL if frame.kind() == ctrl::ROLL => match self.next_segment()? {
-                    true => {}
-                    false => return Ok(false),
-                },
+                CTRL if frame.kind() == ctrl::ROLL => {
+                    let to = frame.word(0).unwrap_or(0);
+                    if !self.next_segment()? {
+                        // Not to be seen yet: here again at the next call.
+                        self.off -= len as u64;
+                        return Ok(false);
+                    }
+                    self.check_next(to)?;
+                }
                 CTRL if frame.kind() == ctrl::GAP => {
                     self.next = self.next.max(frame.word(1).unwrap_or(0));
                 }
@@ -284,6 +294,19 @@ impl Cursor {
             }
             None => Ok(false),
         }
+    }
+
+    /// Says so when the file that a ROLL leads to is not there, though nobody has trimmed or finished it.
+    fn check_next(&self, to: u64) -> Result<()> {
+        let base = self.segment.as_ref().map_or(0, |next| next.header.base_seq);
+        if base <= to || base <= self.log.first_seq() || self.log.was_finished(to, base)? {
+            return Ok(());
+        }
+        Err(Error::Corruption {
+            file: self.log.dir.join(self.log.kind.file_name(to)),
+            offset: 0,
+            what: "the segment is missing".to_owned(),
+        })
     }
 
     /// Steps behind bytes that are no frame, and says so.
@@ -364,8 +387,9 @@ pub(super) fn valid_frame_at(segment: &Segment, off: u64, least: u64) -> Option<
     let (len, _) = frame::parse_word(word, room)?;
     // SAFETY: in the map; bytes that are being written by another process fail the check.
     let bytes = unsafe { std::slice::from_raw_parts(segment.map.at(off as usize), len) };
-    let frame = Frame::check(bytes, word, segment.seed).ok()?;
-    (frame.seq() >= least).then_some(len)
+    // First what costs nothing: where frames are searched for, any bytes may look like the length of one.
+    let plausible = Frame::plausible(bytes, least);
+    (plausible && Frame::check(bytes, word, segment.seed).is_ok()).then_some(len)
 }
 
 impl Log {

@@ -39,6 +39,8 @@ pub mod gap_reason {
     pub const LOST: u64 = 1;
     /// An empty segment had to be rolled.
     pub const EMPTY: u64 = 2;
+    /// Records that had these positions are damaged, up to the end of the log.
+    pub const DAMAGED: u64 = 3;
 }
 
 /// Frame TLVs.
@@ -311,6 +313,15 @@ impl<'a> Frame<'a> {
             return Err("extension length");
         }
         Ok(frame)
+    }
+
+    /// Whether bytes that a length was found for may be a frame at or above `least`: without their checksum.
+    #[inline]
+    pub(super) fn plausible(bytes: &[u8], least: u64) -> bool {
+        let frame = Frame { bytes };
+        frame.flags() & !flag::KNOWN == 0
+            && HEADER + frame.ext_bytes() <= bytes.len()
+            && frame.seq() >= least
     }
 
     /// A frame that was checked before, from the same bytes.

@@ -3,9 +3,14 @@
 pub mod checksum;
 pub mod cursor;
 pub mod frame;
+pub mod header;
+mod heal;
+pub mod quarantine;
 mod recovery;
+mod repair;
 mod retention;
 mod roll;
+mod scan;
 pub mod segment;
 mod sync;
 #[cfg(test)]
@@ -245,8 +250,13 @@ impl Log {
 
     /// Changes the stored metadata, under the directory's lock and from what is stored now.
     pub fn update_meta<T>(&self, change: impl FnOnce(&mut Meta) -> Result<T>) -> Result<T> {
-        let mut cached = guard(&self.meta);
         let _alone = self.ctx.storage.lock_dir(&self.dir)?;
+        self.update_meta_alone(change)
+    }
+
+    /// The same for whoever holds the directory's lock.
+    fn update_meta_alone<T>(&self, change: impl FnOnce(&mut Meta) -> Result<T>) -> Result<T> {
+        let mut cached = guard(&self.meta);
         let mut meta = Meta::load(&*self.ctx.storage, &self.dir)?;
         let before = meta.clone();
         let answer = change(&mut meta)?;
@@ -373,10 +383,16 @@ impl Log {
 
     /// The segment behind the one that begins at `base`.
     pub(crate) fn segment_after(&self, base: u64) -> Result<Option<Arc<Segment>>> {
-        let bases = self.segment_bases()?;
-        match bases.get(bases.partition_point(|found| *found <= base)) {
-            Some(next) => self.segment(*next),
-            None => Ok(None),
+        loop {
+            let bases = self.segment_bases()?;
+            let Some(next) = bases.get(bases.partition_point(|found| *found <= base)) else {
+                return Ok(None);
+            };
+            if let Some(segment) = self.segment(*next)? {
+                return Ok(Some(segment));
+            }
+            // As in `segment_of`.
+            guard(&self.known).listed = false;
         }
     }
 

@@ -53,7 +53,7 @@ impl Log {
             self.forget_segment(*base);
         }
         let state = self.state();
-        state.dir_dirty.store(1, Ordering::Release);
+        state.dir_dirty.fetch_add(1, Ordering::Release);
         state.layout_gen.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
@@ -96,11 +96,10 @@ impl Log {
     }
 
     /// Whether all between these positions was done with and deleted.
-    pub(super) fn was_finished(&self, from: u64, to: u64) -> bool {
-        self.meta()
-            .holes
-            .iter()
-            .any(|hole| hole.reason == FINISHED && hole.from <= from && to <= hole.to)
+    pub(super) fn was_finished(&self, from: u64, to: u64) -> Result<bool> {
+        let meta = self.reload_meta()?;
+        let mut finished = meta.holes.iter().filter(|hole| hole.reason == FINISHED);
+        Ok(finished.any(|hole| hole.from <= from && to <= hole.to))
     }
 
     /// Applies a stream's limits; `floor`: nothing at or above it may go.
@@ -117,8 +116,8 @@ impl Log {
             };
             let old = limits.age.is_some_and(|age| {
                 let newest = segment
-                    .sealed()
-                    .map_or(next.header.created_ns, |(_, newest)| newest);
+                    .seal()
+                    .map_or(next.header.created_ns, |seal| seal.max_append_ns);
                 (now - newest) as f64 > age * 1e9
             });
             let large = limits.bytes.is_some_and(|limit| bytes > limit);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::frame::{self, gap_reason, HEADER, ROLL_BYTES};
 use super::now_ns;
-use super::segment::{Header, Segment, LARGEST, START};
+use super::segment::{Header, Seal, Segment, LARGEST, START};
 use super::writer::{LogGuard, INDEXED_OFF, INDEXED_ORDINAL};
 use crate::error::{Error, Result};
 use crate::shared::layout::intent_op;
@@ -66,19 +66,19 @@ impl LogGuard<'_> {
         old.map.word(off as usize).store(word, Ordering::Release);
         crate::fail::kp("roll:linked");
         let records = state.ordinal.load(Ordering::Relaxed) - old.header.base_ordinal;
-        old.seal(
-            off + roll_len as u64,
-            state.last_seq.load(Ordering::Relaxed),
+        old.set_seal(&Seal {
+            end_off: off + roll_len as u64,
+            last_seq: state.last_seq.load(Ordering::Relaxed),
             records,
-            now_ns(),
+            max_append_ns: now_ns(),
             max_time,
-        );
+        });
         let segment = Arc::new(segment);
         self.log.learn_segment(&segment);
         state.words[INDEXED_OFF].store(START, Ordering::Relaxed);
         state.words[INDEXED_ORDINAL].store(segment.header.base_ordinal, Ordering::Relaxed);
         state.active_base.store(next_seq, Ordering::Relaxed);
-        state.dir_dirty.store(1, Ordering::Relaxed);
+        state.dir_dirty.fetch_add(1, Ordering::Relaxed);
         state.layout_gen.fetch_add(1, Ordering::AcqRel);
         self.publish(segment.header.base_lba + START, None);
         // SAFETY: the lock is held.

@@ -6,21 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::checksum::crc32c;
+use super::header;
+pub use super::header::{Header, Seal, TailNote, START};
 use crate::ctx::EngineCtx;
 use crate::error::{Error, Result};
 use crate::storage::Map;
 
-pub const MAGIC: [u8; 8] = *b"HWSEG\x1a\r\n";
-pub const MAJOR: u16 = 1;
-pub const MINOR: u16 = 0;
-/// Frames begin here.
-pub const START: u64 = 4096;
 pub const SMALLEST: u64 = 64 << 10;
 pub const LARGEST: u64 = 64 << 20;
-
-const PROMISE: usize = 0x200;
-const SEAL: usize = 0x400;
-const NOTE: usize = 0x600;
 
 /// An index entry stands before the first frame that lies so far behind the last entry's.
 pub const INDEX_BYTES: u64 = 32 << 10;
@@ -63,117 +56,6 @@ impl LogKind {
             .into_iter()
             .find(|kind| *kind as u32 == number)
     }
-}
-
-/// The header's first sector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
-    pub uuid: [u8; 16],
-    pub oid: u64,
-    pub base_seq: u64,
-    pub base_lba: u64,
-    /// Records of the log before this file.
-    pub base_ordinal: u64,
-    pub base_max_time: i64,
-    pub created_ns: i64,
-    pub file_size: u64,
-    pub kind: u32,
-    pub generation: u32,
-}
-
-impl Header {
-    /// Mixed into the checksum of every frame and index entry of the file.
-    pub fn seed(&self) -> u32 {
-        let mut bytes = [0u8; 36];
-        bytes[..16].copy_from_slice(&self.uuid);
-        bytes[16..24].copy_from_slice(&self.oid.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.base_seq.to_le_bytes());
-        bytes[32..].copy_from_slice(&self.generation.to_le_bytes());
-        crc32c(0, &bytes)
-    }
-
-    pub fn encode(&self) -> [u8; 512] {
-        let mut out = [0u8; 512];
-        out[..8].copy_from_slice(&MAGIC);
-        out[0x08..0x0A].copy_from_slice(&MAJOR.to_le_bytes());
-        out[0x0A..0x0C].copy_from_slice(&MINOR.to_le_bytes());
-        out[0x0C..0x10].copy_from_slice(&(START as u32).to_le_bytes());
-        out[0x20..0x30].copy_from_slice(&self.uuid);
-        for (at, value) in [
-            (0x30, self.oid),
-            (0x38, self.base_seq),
-            (0x40, self.base_lba),
-            (0x48, self.base_ordinal),
-            (0x50, self.base_max_time as u64),
-            (0x58, self.created_ns as u64),
-            (0x60, self.file_size),
-        ] {
-            out[at..at + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        out[0x68..0x6C].copy_from_slice(&self.kind.to_le_bytes());
-        out[0x6C..0x70].copy_from_slice(&self.generation.to_le_bytes());
-        out[0x70..0x74].copy_from_slice(&self.seed().to_le_bytes());
-        let crc = crc32c(0, &out[..0x1FC]);
-        out[0x1FC..].copy_from_slice(&crc.to_le_bytes());
-        out
-    }
-
-    /// Errors: `Incompatible` for a newer format, `Corruption` for anything else that is not a header.
-    pub fn decode(bytes: &[u8; 512], path: &Path) -> Result<Self> {
-        let corrupt = |what: &str| Error::Corruption {
-            file: path.to_owned(),
-            offset: 0,
-            what: what.to_owned(),
-        };
-        let number =
-            |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default());
-        let short =
-            |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap_or_default());
-        if bytes[..8] != MAGIC {
-            return Err(corrupt("not a segment of headwater"));
-        }
-        if crc32c(0, &bytes[..0x1FC]) != short(0x1FC) {
-            return Err(corrupt("the segment's header does not match its checksum"));
-        }
-        let major = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if major != MAJOR || number(0x10) != 0 {
-            return Err(Error::Incompatible {
-                path: path.to_owned(),
-                found: format!("segment format {major}, features {:#x}", number(0x10)),
-                supported: format!("segment format {MAJOR}, no features"),
-            });
-        }
-        let mut uuid = [0u8; 16];
-        uuid.copy_from_slice(&bytes[0x20..0x30]);
-        let header = Self {
-            uuid,
-            oid: number(0x30),
-            base_seq: number(0x38),
-            base_lba: number(0x40),
-            base_ordinal: number(0x48),
-            base_max_time: number(0x50) as i64,
-            created_ns: number(0x58) as i64,
-            file_size: number(0x60),
-            kind: short(0x68),
-            generation: short(0x6C),
-        };
-        if header.seed() != short(0x70) || header.file_size < SMALLEST / 2 {
-            return Err(corrupt("the segment's header contradicts itself"));
-        }
-        Ok(header)
-    }
-}
-
-/// What a clean close leaves, so that the next session need not scan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TailNote {
-    pub session: u64,
-    pub end_off: u64,
-    pub next_seq: u64,
-    pub last_seq: u64,
-    /// Records of the log up to here.
-    pub ordinal: u64,
-    pub max_time: i64,
 }
 
 /// One entry: before the frame at `off`, so much had been written.
@@ -400,20 +282,19 @@ impl Segment {
         }
     }
 
-    /// Forgets the entries at or behind a byte offset (they describe what recovery took away).
+    /// Forgets the entries at or behind a byte offset (they describe what recovery took away), and whatever lies behind them:
+    /// pages of an index reach the disk in any order, and an old entry must not come to light once the ones before it are there.
     pub fn cut_index(&self, off: u64) {
         let Some(index) = &self.index else { return };
         self.indexed.store(0, Ordering::Relaxed);
-        let n = self.entries();
-        for number in (0..n).rev() {
-            if self
-                .entry(number)
-                .is_some_and(|entry| u64::from(entry.off) < off)
-            {
-                break;
-            }
-            index.zero(INDEX_HEADER + number * INDEX_ENTRY, INDEX_ENTRY);
-        }
+        let kept = (0..self.entries())
+            .take_while(|n| {
+                self.entry(*n)
+                    .is_some_and(|entry| u64::from(entry.off) < off)
+            })
+            .count();
+        let from = INDEX_HEADER + kept * INDEX_ENTRY;
+        index.zero(from, index.len().saturating_sub(from));
         self.indexed.store(0, Ordering::Relaxed);
     }
 
@@ -421,97 +302,42 @@ impl Segment {
         self.header.base_lba + self.header.file_size
     }
 
+    fn sector<const N: usize>(&self, at: usize) -> [u8; N] {
+        let mut bytes = [0u8; N];
+        self.map.read(at, &mut bytes);
+        bytes
+    }
+
     /// The promise in the header: everything below this address was synced once.
     pub fn promise(&self) -> u64 {
-        let mut bytes = [0u8; 16];
-        self.map.read(PROMISE, &mut bytes);
-        let (lba, inverse) = bytes.split_at(8);
-        let lba = u64::from_le_bytes(lba.try_into().unwrap_or_default());
-        if u64::from_le_bytes(inverse.try_into().unwrap_or_default()) == !lba {
-            lba
-        } else {
-            0
-        }
+        header::decode_promise(&self.sector(header::PROMISE)).unwrap_or(0)
     }
 
     pub fn set_promise(&self, lba: u64) {
-        let mut bytes = [0u8; 16];
-        bytes[..8].copy_from_slice(&lba.to_le_bytes());
-        bytes[8..].copy_from_slice(&(!lba).to_le_bytes());
-        self.map.write(PROMISE, &bytes);
+        self.map
+            .write(header::PROMISE, &header::encode_promise(lba));
     }
 
-    /// Marks the file as complete: end, last seq, records, newest append, bytes.
-    pub fn seal(
-        &self,
-        end_off: u64,
-        last_seq: u64,
-        records: u64,
-        max_append_ns: i64,
-        max_time: i64,
-    ) {
-        let mut bytes = [0u8; 56];
-        for (n, value) in [
-            end_off,
-            last_seq,
-            records,
-            max_append_ns as u64,
-            max_time as u64,
-            end_off - START,
-        ]
-        .iter()
-        .enumerate()
-        {
-            bytes[n * 8..n * 8 + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        bytes[48..52].copy_from_slice(&1u32.to_le_bytes());
-        let crc = crc32c(self.seed, &bytes[..52]);
-        bytes[52..].copy_from_slice(&crc.to_le_bytes());
-        self.map.write(SEAL, &bytes);
+    /// Marks the file as complete.
+    pub fn set_seal(&self, seal: &Seal) {
+        self.map.write(header::SEAL, &seal.encode(self.seed));
     }
 
-    /// End offset and newest append time of a sealed segment.
-    pub fn sealed(&self) -> Option<(u64, i64)> {
-        let mut bytes = [0u8; 56];
-        self.map.read(SEAL, &mut bytes);
-        let crc = u32::from_le_bytes(bytes[52..].try_into().unwrap_or_default());
-        let number =
-            |n: usize| u64::from_le_bytes(bytes[n * 8..n * 8 + 8].try_into().unwrap_or_default());
-        (number(0) != 0 && crc32c(self.seed, &bytes[..52]) == crc)
-            .then(|| (number(0), number(3) as i64))
+    /// It is not complete after all: the file that it led to is gone.
+    pub fn unseal(&self) {
+        self.map.zero(header::SEAL, header::SEAL_BYTES);
+    }
+
+    pub fn seal(&self) -> Option<Seal> {
+        Seal::decode(&self.sector(header::SEAL), self.seed)
     }
 
     pub fn tail_note(&self) -> Option<TailNote> {
-        let mut bytes = [0u8; 56];
-        self.map.read(NOTE, &mut bytes);
-        let number =
-            |n: usize| u64::from_le_bytes(bytes[n * 8..n * 8 + 8].try_into().unwrap_or_default());
-        let crc = u32::from_le_bytes(bytes[52..].try_into().unwrap_or_default());
-        (number(0) != 0 && crc32c(self.seed, &bytes[..52]) == crc).then(|| TailNote {
-            session: number(0),
-            end_off: number(1),
-            next_seq: number(2),
-            last_seq: number(3),
-            ordinal: number(4),
-            max_time: number(5) as i64,
-        })
+        TailNote::decode(&self.sector(header::NOTE), self.seed)
+            .filter(|note| note.end_off <= self.header.file_size)
     }
 
     pub fn set_tail_note(&self, note: &TailNote) {
-        let mut bytes = [0u8; 56];
-        let values = [
-            note.session,
-            note.end_off,
-            note.next_seq,
-            note.last_seq,
-            note.ordinal,
-            note.max_time as u64,
-        ];
-        for (n, value) in values.iter().enumerate() {
-            bytes[n * 8..n * 8 + 8].copy_from_slice(&value.to_le_bytes());
-        }
-        let crc = crc32c(self.seed, &bytes[..52]);
-        bytes[52..].copy_from_slice(&crc.to_le_bytes());
-        self.map.write(NOTE, &bytes);
+        self.map.write(header::NOTE, &note.encode(self.seed));
     }
 }

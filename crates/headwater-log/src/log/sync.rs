@@ -57,11 +57,11 @@ impl Log {
                 .compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok();
             if leads || began.elapsed() > patience {
+                // A leader that died would cost everybody this patience for ever.
+                state.sync_hint.store(mine, Ordering::Release);
                 let outcome = self.sync_now();
-                if leads {
-                    state.sync_hint.store(0, Ordering::Release);
-                    self.ring();
-                }
+                state.sync_hint.store(0, Ordering::Release);
+                self.ring();
                 outcome?;
                 continue;
             }
@@ -89,15 +89,9 @@ impl Log {
         state.sync_begun.fetch_max(target, Ordering::AcqRel);
         if target > synced && !self.ctx.memory {
             if let Err(error) = self.sync_files(synced, target) {
-                let errno = match &error {
-                    Error::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
-                    _ => libc::EIO,
-                };
-                state.poison.store(errno as u32, Ordering::Release);
-                // On disk too, so that the next session does not trust what the kernel may have thrown away.
-                let _ = self.ctx.storage.create(&self.dir.join("poisoned"), 1);
+                let error = self.poison(&error);
                 self.ring();
-                return Err(self.poisoned());
+                return Err(error);
             }
             state
                 .last_sync_ns
@@ -115,8 +109,19 @@ impl Log {
         Ok(())
     }
 
+    /// A failed fsync is final, on the disk too, so that no later session trusts what the kernel may have thrown away.
+    pub(super) fn poison(&self, error: &Error) -> Error {
+        let errno = match error {
+            Error::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            _ => libc::EIO,
+        };
+        self.state().poison.store(errno as u32, Ordering::Release);
+        let _ = self.ctx.storage.create(&self.dir.join("poisoned"), 1);
+        self.poisoned()
+    }
+
     fn sync_files(&self, from: u64, to: u64) -> Result<()> {
-        let dir_dirty = self.state().dir_dirty.swap(0, Ordering::AcqRel);
+        let changes = self.state().dir_dirty.load(Ordering::Acquire);
         for base in self.segment_bases()? {
             let Some(segment) = self.segment(base)? else {
                 continue;
@@ -127,8 +132,15 @@ impl Log {
                 self.ctx.storage.sync(&segment.file, &segment.path)?;
             }
         }
-        if dir_dirty != 0 {
+        if changes != 0 {
             self.ctx.storage.sync_dir(&self.dir)?;
+            // Only now, and only if nothing was added: others that sync meanwhile must not believe the directory to be synced.
+            let _ = self.state().dir_dirty.compare_exchange(
+                changes,
+                0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
         }
         Ok(())
     }

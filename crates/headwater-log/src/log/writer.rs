@@ -28,7 +28,8 @@ pub struct Appended {
 /// The writer's lock of a log.
 pub struct LogGuard<'a> {
     pub(super) log: &'a Log,
-    _lock: PageLock<'a>,
+    /// None: the log is being recovered, and nobody else has it.
+    _lock: Option<PageLock<'a>>,
     appended: bool,
 }
 
@@ -66,7 +67,16 @@ impl<'a> LogGuard<'a> {
     pub(super) fn new(log: &'a Log, lock: PageLock<'a>) -> Self {
         Self {
             log,
-            _lock: lock,
+            _lock: Some(lock),
+            appended: false,
+        }
+    }
+
+    /// For recovery, which excludes every other user of the log.
+    pub(super) fn alone(log: &'a Log) -> Self {
+        Self {
+            log,
+            _lock: None,
             appended: false,
         }
     }
@@ -131,15 +141,17 @@ impl<'a> LogGuard<'a> {
                 append_ns,
             });
         }
-        if records.len() == 1 {
-            self.append_frame(records, records[0].encoded(), append_ns)?;
+        let outcome = if records.len() == 1 {
+            self.append_frame(records, records[0].encoded(), append_ns)
         } else {
-            self.append_frames(records, atomic, append_ns)?;
-        }
+            self.append_frames(records, atomic, append_ns)
+        };
+        // Also where only the first ones of a batch found room: they are there, and have to be synced and told of.
         self.appended = true;
         if state.dirty_since.load(Ordering::Relaxed) == 0 {
             self.log.dirty(monotonic_ns());
         }
+        outcome?;
         let last_seq = state.last_seq.load(Ordering::Relaxed);
         Ok(Appended {
             // A gap may lie before the first one, never between them.

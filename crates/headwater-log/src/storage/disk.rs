@@ -40,6 +40,11 @@ impl Storage for Disk {
         }
     }
 
+    fn extend(&self, file: &File, path: &Path, len: u64) -> Result<()> {
+        rustix::fs::fallocate(file, FallocateFlags::empty(), 0, len)
+            .map_err(|e| Error::io("allocate", path)(e.into()))
+    }
+
     fn map(&self, file: &File, path: &Path, len: usize, writable: bool) -> Result<Map> {
         Map::new(file, len, writable).map_err(Error::io("map", path))
     }

@@ -59,6 +59,10 @@ impl Storage for Memory {
         })
     }
 
+    fn extend(&self, file: &File, path: &Path, len: u64) -> Result<()> {
+        file.set_len(len).map_err(Error::io("allocate", path))
+    }
+
     fn map(&self, file: &File, path: &Path, len: usize, writable: bool) -> Result<Map> {
         Map::new(file, len, writable).map_err(Error::io("map", path))
     }

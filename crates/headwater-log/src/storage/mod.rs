@@ -22,6 +22,8 @@ pub trait Storage: Send + Sync {
     /// A new file of `len` zero bytes that are allocated: a store into its map never fails. Errors: `StorageFull`;
     /// `Io` with `AlreadyExists`.
     fn create(&self, path: &Path, len: u64) -> Result<File>;
+    /// Makes a file longer, with zeros that are allocated. Errors: `StorageFull`.
+    fn extend(&self, file: &File, path: &Path, len: u64) -> Result<()>;
     /// Maps the first `len` bytes, shared; `writable` maps also for writing.
     fn map(&self, file: &File, path: &Path, len: usize, writable: bool) -> Result<Map>;
     /// fdatasync.
