@@ -292,14 +292,13 @@ pub(crate) fn enter(options: &OpenOptions, dir: &Path) -> Result<Entered> {
             path: dir.to_owned(),
             why: format!("other processes use it, but its run/state cannot be opened: {e}"),
         })?;
-    let len = file
-        .metadata()
-        .map_err(Error::io("look at", &state))?
-        .len();
+    let len = file.metadata().map_err(Error::io("look at", &state))?.len();
     if len < u64::from(GROW) * PAGE as u64 {
         return Err(Error::Connect {
             path: dir.to_owned(),
-            why: format!("its run/state has only {len} bytes; stop all its processes, then open it again"),
+            why: format!(
+                "its run/state has only {len} bytes; stop all its processes, then open it again"
+            ),
         });
     }
     let mut shared = Shared::new(file, Some(run), dir, session)?;

@@ -504,19 +504,19 @@ impl Stream {
         self.log.arm();
     }
 
-    /// Errors: `Corruption` where the first or last record can't be read.
     pub fn info(&self) -> Result<StreamInfo> {
         self.log.check_alive()?;
         let log = &self.log;
         let (first_seq, last_seq) = (log.first_seq(), log.last_seq());
         let records = log.ordinal() - log.rank(first_seq)?;
-        let mut first = Cursor::new(log, first_seq);
-        let first_time_ns = first.next()?.map(|record| record.time_ns());
-        let last_time_ns = if last_seq == 0 {
-            None
-        } else {
-            log.read_at(last_seq)?.map(|record| record.get().time_ns())
+        // What is damaged is left out: it is told to readers, and by doctor.
+        let first = log.read_from(first_seq)?;
+        let last = match last_seq {
+            0 => None,
+            _ => log.read_from(last_seq)?,
         };
+        let time = |record: crate::log::OwnedRecord| record.get().time_ns();
+        let (first_time_ns, last_time_ns) = (first.map(time), last.map(time));
         let state = log.state();
         Ok(StreamInfo {
             first_seq,

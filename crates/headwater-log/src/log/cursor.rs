@@ -392,86 +392,28 @@ pub(super) fn valid_frame_at(segment: &Segment, off: u64, least: u64) -> Option<
     (plausible && Frame::check(bytes, word, segment.seed).is_ok()).then_some(len)
 }
 
-impl Log {
-    /// One record by its position. None: it is not there (any more).
-    pub fn read_at(self: &Arc<Self>, seq: u64) -> Result<Option<super::OwnedRecord>> {
-        let mut cursor = Cursor::new(self, seq);
-        Ok(cursor
-            .next()?
-            .filter(|record| record.seq == seq)
-            .map(|record| record.to_owned()))
-    }
+/// More positions than a file can hold records: a greater distance is a jump, not damage.
+const RECORDS: u64 = 1 << 31;
 
-    /// How many records were ever appended before the position `seq`.
-    pub fn rank(self: &Arc<Self>, seq: u64) -> Result<u64> {
-        if seq > self.last_seq() {
-            return Ok(self.ordinal());
-        }
-        let Some(segment) = self.segment_of(seq)? else {
-            return Ok(self.ordinal());
-        };
-        if seq < segment.header.base_seq {
-            return Ok(segment.header.base_ordinal);
-        }
-        let entry = segment.search(|entry| entry.seq <= seq);
-        let mut ordinal =
-            segment.header.base_ordinal + entry.map_or(0, |entry| u64::from(entry.ordinal));
-        let mut cursor = Cursor::new(
-            self,
-            entry.map_or(segment.header.base_seq, |entry| entry.seq),
-        );
-        while let Some(record) = cursor.next()? {
-            if record.seq >= seq {
-                break;
-            }
-            ordinal += 1;
-        }
-        Ok(ordinal)
-    }
-
-    /// The position of the record with this rank (see `rank`), or the next position where there is none.
-    pub fn seq_of_rank(self: &Arc<Self>, rank: u64) -> Result<u64> {
-        if rank >= self.ordinal() {
-            return Ok(self.next_seq());
-        }
-        for base in self.segment_bases()?.into_iter().rev() {
-            let Some(segment) = self.segment(base)? else {
-                continue;
-            };
-            if segment.header.base_ordinal > rank {
-                continue;
-            }
-            let inside = rank - segment.header.base_ordinal;
-            let entry = segment.search(|entry| u64::from(entry.ordinal) <= inside);
-            let mut left = inside - entry.map_or(0, |entry| u64::from(entry.ordinal));
-            let mut cursor = Cursor::new(self, entry.map_or(base, |entry| entry.seq));
-            while let Some(record) = cursor.next()? {
-                if left == 0 {
-                    return Ok(record.seq);
+impl Cursor {
+    /// As `next`, over damaged places: the record, and how many were probably lost in front of it.
+    pub(super) fn next_over(&mut self) -> Result<Option<(RecordRef<'_>, u64)>> {
+        let mut damaged = None;
+        // The loop hands a borrow of itself out, which the borrow checker accepts only through a pointer.
+        let me: *mut Self = self;
+        loop {
+            let before = self.next;
+            // SAFETY: no other reference is live; the record borrows self, as the signature says.
+            match unsafe { &mut *me }.next() {
+                Ok(found) => {
+                    return Ok(found.map(|record| {
+                        let lost = damaged.map_or(0, |from| record.seq.saturating_sub(from));
+                        (record, if lost < RECORDS { lost } else { 0 })
+                    }));
                 }
-                left -= 1;
-            }
-            return Ok(self.next_seq());
-        }
-        Ok(self.first_seq())
-    }
-
-    /// The first of the last `n` records.
-    pub fn seq_of_last(self: &Arc<Self>, n: u64) -> Result<u64> {
-        let first = self.rank(self.first_seq())?;
-        self.seq_of_rank(self.ordinal().saturating_sub(n).max(first))
-    }
-
-    /// The first record, in the order of positions, with an event time at or after `time_ns`; else the next position.
-    pub fn seq_at_time(self: &Arc<Self>, time_ns: i64) -> Result<u64> {
-        let mut cursor = Cursor::new(self, self.first_seq());
-        cursor.seek_time(time_ns)?;
-        let first = self.first_seq();
-        while let Some(record) = cursor.next()? {
-            if record.seq >= first && record.time_ns() >= time_ns {
-                return Ok(record.seq);
+                Err(Error::Corruption { .. }) => damaged = damaged.or(Some(before)),
+                Err(error) => return Err(error),
             }
         }
-        Ok(self.next_seq())
     }
 }

@@ -2,6 +2,9 @@
 
 pub mod checksum;
 pub mod cursor;
+#[cfg(test)]
+mod damage_tests;
+mod find;
 pub mod frame;
 pub mod header;
 mod heal;

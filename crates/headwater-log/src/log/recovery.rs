@@ -250,7 +250,10 @@ impl<'a> Recovery<'a> {
                     None => Ok(self.back_from_roll(segment, state, to, at)),
                 };
             }
-            if next.as_ref().is_some_and(|next| continues(segment, state, next)) {
+            if next
+                .as_ref()
+                .is_some_and(|next| continues(segment, state, next))
+            {
                 let end = segment.header.file_size;
                 let why = "where the way to the next file should stand";
                 self.log.quarantine_range(segment, state.off, end, why)?;
@@ -337,10 +340,7 @@ impl<'a> Recovery<'a> {
     ) -> Result<()> {
         let log = self.log;
         for later in self.segments.drain(number + 1..) {
-            log.quarantine_file(
-                later.header.base_seq,
-                "it follows what a crash took away",
-            )?;
+            log.quarantine_file(later.header.base_seq, "it follows what a crash took away")?;
         }
         let (off, size) = (state.off, segment.header.file_size);
         log.quarantine_range(segment, off, size, "behind the last whole frame")?;

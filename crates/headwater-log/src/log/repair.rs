@@ -42,8 +42,8 @@ impl Log {
                 self.store(&fresh, &begun);
             }
             None => {
-                let end =
-                    page.intent_lba.load(Ordering::Acquire) + page.intent_len.load(Ordering::Acquire);
+                let end = page.intent_lba.load(Ordering::Acquire)
+                    + page.intent_len.load(Ordering::Acquire);
                 let until = end.saturating_sub(base_lba).max(state.off) + 8;
                 let until = until.min(segment.header.file_size);
                 segment
@@ -67,10 +67,8 @@ impl Log {
     /// up. From the last index entry on, since the caches may be those of before or after the append that was cut short.
     fn state_at(&self, segment: &Segment, tail: u64) -> State {
         let entry = segment.search(|entry| u64::from(entry.off) <= tail);
-        let mut state = entry.map_or_else(
-            || State::start(segment),
-            |entry| State::at(segment, &entry),
-        );
+        let mut state =
+            entry.map_or_else(|| State::start(segment), |entry| State::at(segment, &entry));
         loop {
             state.scan(segment, tail);
             if state.off >= tail || state.rolled.is_some() {

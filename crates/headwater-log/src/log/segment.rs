@@ -298,6 +298,14 @@ impl Segment {
         self.indexed.store(0, Ordering::Relaxed);
     }
 
+    #[cfg(test)]
+    pub(super) fn lose_first_entry(&self) {
+        if let Some(index) = &self.index {
+            index.zero(INDEX_HEADER, INDEX_ENTRY);
+        }
+        self.indexed.store(0, Ordering::Relaxed);
+    }
+
     pub fn end_lba(&self) -> u64 {
         self.header.base_lba + self.header.file_size
     }
