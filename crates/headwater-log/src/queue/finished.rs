@@ -42,7 +42,7 @@ fn spans(log: &Log) -> Result<Vec<(u64, u64)>> {
 /// When the last record of a segment was put.
 fn newest(log: &Log, base: u64) -> Option<i64> {
     let segment = log.segment(base).ok()??;
-    segment.sealed().map(|(_, newest)| newest)
+    segment.seal().map(|seal| seal.max_append_ns)
 }
 
 /// Leaves those none of whose records is wanted any more. Once that is so it stays so: who is dead is read from the notes.
