@@ -255,8 +255,10 @@ impl<'a> Recovery<'a> {
                 .is_some_and(|next| continues(segment, state, next))
             {
                 let end = segment.header.file_size;
-                let why = "where the way to the next file should stand";
-                self.log.quarantine_range(segment, state.off, end, why)?;
+                if self.lossy || committed(segment, state.off) {
+                    let why = "where the way to the next file should stand";
+                    self.log.quarantine_range(segment, state.off, end, why)?;
+                }
                 segment
                     .map
                     .zero(state.off as usize, (end - state.off) as usize);
@@ -343,7 +345,10 @@ impl<'a> Recovery<'a> {
             log.quarantine_file(later.header.base_seq, "it follows what a crash took away")?;
         }
         let (off, size) = (state.off, segment.header.file_size);
-        log.quarantine_range(segment, off, size, "behind the last whole frame")?;
+        // Where the page cache survived it is an append that was killed before its commit: nothing that was ever there.
+        if self.lossy || damaged {
+            log.quarantine_range(segment, off, size, "behind the last whole frame")?;
+        }
         segment.map.zero(off as usize, (size - off) as usize);
         segment.cut_index(off);
         if state.last_seq == 0 {
