@@ -85,8 +85,9 @@ class Attempt:
 class DeadLetter(Message[T_co]):
     """A message that nobody will be given any more, until `redrive`.
 
-    reason: "max_attempts", "rejected: …", "undecodable: …", "expired". error: the last handler's. history: its attempts, oldest
-    first (the most recent ones, where there were many). origin: the queue, or "stream/group". attempt: how often it was delivered.
+    reason: "max_attempts", "rejected: …", "undecodable: …", "not retried: …" (what the policy gives up on). error: the last handler's.
+    history: its attempts, oldest first (the most recent ones, where there were many). origin: the queue, or "stream/group". attempt:
+    how often it was delivered.
     """
 
     reason: str

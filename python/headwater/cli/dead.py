@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Any
@@ -138,14 +139,14 @@ def _show(letter: DeadLetter[Any]) -> None:
     found = letter_fields(letter)
     for name in ("id", "origin", "reason", "error", "attempt", "died_at", "key", "timestamp", "position"):
         if found[name] is not None:
-            line(f"{name:<10}{found[name]}")
+            line(f"{name:<11}{found[name]}")
     if letter.headers:
-        line(f"{'headers':<10}{encode(dict(letter.headers)).decode()}")
-    line(f"{'value':<10}{_text(letter)}")
+        line(f"{'headers':<11}{encode(dict(letter.headers)).decode()}")
+    line(f"{'value':<11}{_text(letter)}")
     for each in letter.history:
-        line(f"{'attempt':<10}{each.attempt} at {each.time}: {each.error or 'no error'}")
+        line(f"{'attempt':<11}{each.attempt} at {each.time}{'' if each.error is None else f': {each.error}'}")
         for row in (each.traceback or "").rstrip().splitlines():
-            line(f"{'':<10}{row}")
+            line(f"{'':<11}{row}")
     line("")
 
 
@@ -156,11 +157,15 @@ def _redrive(letters: sync.DeadLetters[Any], name: str, ids: list[str], filter: 
         return letters.redrive(ids or None, most)
     chosen = [letter.id for letter in _chosen(letters, ids, filter, most)]
     done = 0
-    # About two steps a second, so that the bar moves.
-    step = PAGE if rate is None else int(rate / 2) or 1
+    # In steps, so that the bar moves: about ten a second, but one letter at least.
+    step = PAGE if rate is None else min(PAGE, int(rate / 10) or 1)
+    due = time.monotonic()
     with Progress(f"redrive {name}", len(chosen)) as progress:
         for at in range(0, len(chosen), step):
             some = chosen[at : at + step]
-            done += letters.redrive(some, rate=rate)
+            if rate is not None:
+                time.sleep(max(due - time.monotonic(), 0))
+                due += len(some) / rate
+            done += letters.redrive(some)
             progress.advance(len(some))
     return done

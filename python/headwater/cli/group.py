@@ -10,7 +10,7 @@ import typer
 from .. import Info, Retry, UsageError
 from .look import look, print_tables, tables
 from .options import Json, Ordering, Url, Yes, confirm, place_of, seconds_of
-from .output import line, objects
+from .output import columns, encode, line, objects
 from .session import reading, shown_name, writing
 
 
@@ -83,8 +83,7 @@ def group(
             if json:
                 objects([config])
             else:
-                for option, value in config.items():
-                    line(f"{option}  {value}")
+                columns((option, None if value is None else encode(value).decode().strip('"')) for option, value in config.items())
         elif action is Action.lag:
             lag = target.lag()
             if json:

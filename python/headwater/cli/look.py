@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import Info, NotFoundError, SourceStats, StreamInfo, sync
 from .output import columns, line
-from .session import shown_name
+from .session import shown_name, stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Row:
 def look(conn: sync.Connection, name: str | None = None) -> list[Row]:
     """All that is stored, or what has this name: a stream with its groups, a queue, a group as STREAM/GROUP."""
     found: list[Row] = []
-    for info in conn.names():
+    for info in stored(conn):
         if name is None or shown_name(info) == name or info.parent == name:
             try:
                 row = _look_at(conn, info)

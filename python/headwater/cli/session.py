@@ -23,6 +23,14 @@ def writing(url: str | None, **arguments: Any) -> sync.Connection:
     return sync.connect(url, **arguments)
 
 
+def stored(conn: sync.Connection) -> list[Info]:
+    """All that is stored: streams by name, each with its groups behind it, then the rest."""
+    return sorted(
+        conn.names(),
+        key=lambda each: (each.kind not in ("stream", "group"), each.kind == "queue", each.parent or each.name, each.parent is not None, each.name),
+    )
+
+
 def shown_name(info: Info) -> str:
     """A name as commands take it: a group's is STREAM/GROUP."""
     return info.name if info.parent is None else f"{info.parent}/{info.name}"
@@ -30,7 +38,7 @@ def shown_name(info: Info) -> str:
 
 def find_source(conn: sync.Connection, name: str, kind: str | None = None) -> sync.Queue[Any] | sync.Group[Any]:
     """The stored queue or group (STREAM/GROUP) of this name, opened."""
-    found = [each for each in conn.names() if each.kind in ("queue", "group") and shown_name(each) == name and kind in (None, each.kind)]
+    found = [each for each in stored(conn) if each.kind in ("queue", "group") and shown_name(each) == name and kind in (None, each.kind)]
     # A stream's name may hold a slash too, so that several may be meant.
     if len(found) > 1:
         raise UsageError(f"{name!r} is {' and '.join(f'a {each.kind}' for each in found)}: say which with --kind")

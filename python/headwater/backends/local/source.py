@@ -90,10 +90,20 @@ class LocalSource(Source):
 
     async def dead_read(self, after: str | None, max: int) -> list[DeadEntry]:
         found = await self._link.call((await self.native()).dead_list, self._wire.decoding, after, max)
+        for _, facts in found:
+            facts["reason"] = _reason(facts["reason"])
+            for attempt in facts["history"]:
+                attempt["error"] = _ENDS.get(attempt["outcome"])
         return [DeadEntry(message, **facts) for message, facts in found]
 
     async def dead_by_error(self) -> Mapping[str, int]:
-        return await self._link.call((await self.native()).dead_by_error)
+        counts: dict[str, int] = {}
+        for why, count in (await self._link.call((await self.native()).dead_by_error)).items():
+            how, _, said = why.partition(": ")
+            # By what it was, where the reason alone would be "max_attempts".
+            why = said if how in _ENDS else _reason(why)
+            counts[why] = counts.get(why, 0) + count
+        return counts
 
     async def dead_edit(self, id: str, data: bytes, content_type: str) -> None:
         await self._link.call((await self.native()).dead_edit, id, data, content_type)
@@ -103,6 +113,19 @@ class LocalSource(Source):
 
     async def dead_purge(self) -> int:
         return await self._link.call((await self.native()).dead_purge)
+
+
+#: What ended an attempt that no handler's exception did.
+_ENDS = {"expired": "its consumer's process ended or stood still", "held": "held for longer than max_hold"}
+
+
+def _reason(found: str) -> str:
+    """The engine's reason, `how: what was said`, as DeadLetter has it."""
+    how, _, said = found.partition(": ")
+    if how in ("error", *_ENDS):
+        # The last of its attempts: what they died of is in the history.
+        return "max_attempts"
+    return said if how == "rejected" and said.startswith(("undecodable: ", "not retried: ")) else found
 
 
 def _note(error: ErrorNote | None) -> tuple[str, str, str] | None:
