@@ -129,10 +129,13 @@ def _cells(letter: DeadLetter[Any]) -> tuple[str, ...]:
 
 
 def _text(letter: DeadLetter[Any]) -> str:
+    """The value as one line that does nothing to a terminal."""
     try:
-        return " ".join(value_bytes(letter.value).decode(errors="backslashreplace").split())
+        data = value_bytes(letter.value)
     except DecodeError:
-        return letter.raw.decode(errors="backslashreplace")
+        data = letter.raw
+    text = " ".join(data.decode(errors="backslashreplace").split())
+    return text if text.isprintable() else "".join(each if each.isprintable() else f"\\x{ord(each):02x}" for each in text)
 
 
 def _show(letter: DeadLetter[Any]) -> None:

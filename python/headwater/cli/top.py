@@ -78,16 +78,15 @@ def _there(conn: sync.Connection, name: str) -> bool:
 def _drawn(table: Table) -> Any:
     from rich import box
     from rich.table import Table as Grid
+    from rich.text import Text
 
     header, rows = table
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for at, title in enumerate(header):
         grid.add_column(title, justify="left" if at == 0 or title == "PAUSED" else "right", no_wrap=True)
     for row in rows:
-        # What is dead or paused wants somebody's eye.
-        cells = [shown(cell) for cell in row]
-        for at, title in enumerate(header):
-            if (title == "DEAD" and row[at]) or (title == "PAUSED" and row[at]):
-                cells[at] = f"[red]{cells[at]}[/red]"
-        grid.add_row(*cells)
+        # What is dead or paused wants somebody's eye. Texts, since a name may look like markup.
+        grid.add_row(
+            *(Text(shown(cell), style="red" if cell and title in ("DEAD", "PAUSED") else "") for title, cell in zip(header, row, strict=True))
+        )
     return grid
