@@ -42,6 +42,9 @@ pub struct Subscription {
     /// Its last `dropped`, once it is closed.
     closed: Option<u64>,
     copy: Vec<u8>,
+    /// What a test does between the copy and the swap.
+    #[cfg(test)]
+    pub(super) between: Option<Box<dyn FnMut() + Send>>,
 }
 
 /// Where the parts of the copied message begin and end.
@@ -65,6 +68,8 @@ impl Subscription {
             row: 0,
             closed: None,
             copy: Vec::new(),
+            #[cfg(test)]
+            between: None,
         }
     }
 
@@ -101,6 +106,10 @@ impl Subscription {
             self.ring
                 .map
                 .read(off as usize * UNIT, &mut self.copy[..len]);
+            #[cfg(test)]
+            if let Some(between) = &mut self.between {
+                between();
+            }
             if self.ring.move_head(head, head.next(off + units)) {
                 if self.ring.about.overflow == Overflow::Block {
                     self.make_room(head);

@@ -466,3 +466,29 @@ fn a_time_of_its_own_and_bad_arguments() {
     assert!(sub.ended() && sub.next().unwrap().is_none());
     sub.close();
 }
+
+#[test]
+fn a_message_is_taken_or_dropped_never_both() {
+    let engine = engine();
+    let channel = engine.channel("a").unwrap();
+    let mut sub = engine.subscribe("a", 2, Overflow::DropOldest).unwrap();
+    // While the reader copies the first one, publishers drop it, and the second, and write where they were.
+    for lap in 1..=1000u64 {
+        for value in [1u8, 2] {
+            channel.publish(&body(&[value; 300]), soon(0)).unwrap();
+        }
+        let other = engine.channel("a").unwrap();
+        let mut left = 2u8;
+        sub.between = Some(Box::new(move || {
+            if left > 0 {
+                other.publish(&body(&[5 - left; 300]), soon(0)).unwrap();
+                left -= 1;
+            }
+        }));
+        assert_eq!(sub.next().unwrap().unwrap().value, [3; 300]);
+        sub.between = None;
+        assert_eq!(sub.next().unwrap().unwrap().value, [4; 300]);
+        assert!(sub.next().unwrap().is_none());
+        assert_eq!(sub.dropped(), 2 * lap);
+    }
+}
