@@ -380,7 +380,7 @@ fn make_run(run: &Path, session: u64, identity: &Identity) -> Result<()> {
         }
         _ => {}
     }
-    for part in ["", "live", "bell", "ring", "blob"] {
+    for part in ["", "live", "bell", "ring"] {
         let path = run.join(part);
         fs::DirBuilder::new()
             .mode(0o700)
