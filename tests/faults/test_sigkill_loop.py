@@ -61,9 +61,10 @@ class Victims:
     def end(self) -> None:
         for pid, _ in self.alive:
             os.kill(pid, 9)
-        assert self.zygote.stdin is not None
+        assert self.zygote.stdin is not None and self.zygote.stdout is not None
         self.zygote.stdin.close()
         self.zygote.wait(timeout=20)
+        self.zygote.stdout.close()
 
     def lines(self) -> list[Line]:
         found = []
@@ -108,8 +109,9 @@ def test_sigkill_loop(tmp_path: Path, budget: float) -> None:
         check_stream(conn, lines, mine)
         check_group(conn, lines)
         check_queue(conn, lines, mine)
-    victims.stderr.seek(0)
-    assert not (said := victims.stderr.read()), said[-3000:]
+    with victims.stderr as stderr:
+        stderr.seek(0)
+        assert not (said := stderr.read()), said[-3000:]
     print(f"{victims.kills} kills, {len(lines)} steps: {dict(Counter(line['event'] for line in lines))}")
     with hw.sync.connect(url) as conn:
         assert conn.stream("s", str).info().records == len({m.value for m in conn.stream("s", str).read()}), "as clean after a restart"
