@@ -6,6 +6,7 @@ use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 
+use crate::calls::untracked;
 use crate::errors::{raise, usage};
 
 /// A place in one shard of a stream. `str()` and `parse()` are inverse: `42@orders`, or `42.3@orders` in shard 3. Ordered within a
@@ -31,14 +32,12 @@ impl Position {
 
     /// The fast one: the name is shared.
     pub fn of<'py>(py: Python<'py>, stream: &Py<PyString>, seq: u64) -> PyResult<Bound<'py, Self>> {
-        Bound::new(
-            py,
-            Self {
-                stream: stream.clone_ref(py),
-                seq,
-                shard: 0,
-            },
-        )
+        let position = Self {
+            stream: stream.clone_ref(py),
+            seq,
+            shard: 0,
+        };
+        Bound::new(py, position).map(untracked)
     }
 
     fn text(&self, py: Python<'_>) -> PyResult<String> {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
+use crate::calls::untracked;
 use crate::decoding::Decoding;
 use crate::errors::to_py;
 use crate::hub::{count, Hub, Link};
@@ -86,7 +87,7 @@ impl Reader {
             Ok(Some(record)) => {
                 state.last = record.seq;
                 Ok(Ok(Some(
-                    Bound::new(py, message(py, &record, &self.decoding))?.into_any(),
+                    untracked(Bound::new(py, message(py, &record, &self.decoding))?).into_any(),
                 )))
             }
             Ok(None) => Ok(Ok(None)),
