@@ -18,8 +18,8 @@ _Headers = Mapping[str, str] | Sequence[tuple[str, bytes]]
 _Limits = tuple[float | None, int | None, int | None]  # age in seconds, bytes, records
 
 __all__ = [
-    "Channel", "Consumer", "Decoding", "Delivery", "Engine", "Handled", "Later", "LoopBell", "Message", "Position", "Queue", "Reader", "Ready",
-    "Source", "Stream", "Subscription", "__version__", "drive", "failed",
+    "Appender", "Channel", "Consumer", "Decoding", "Delivery", "Engine", "Handled", "Later", "LoopBell", "Message", "Position", "Queue", "Reader",
+    "Ready", "Source", "Stream", "Subscription", "__version__", "drive", "failed",
 ]  # fmt: skip
 __version__: str
 
@@ -273,7 +273,7 @@ class Engine:
     def check(self) -> None:
         """Raises ClosedError or ForkedError where the engine cannot be used."""
     def counters(self) -> dict[str, int]:
-        """{received, acked}, of this opening."""
+        """{appended, received, acked}, of this opening; appended: by Appender alone."""
     def with_timeout(self, op_timeout: float, /) -> Engine: ...
     def close(self) -> None: ...
     def flush(self, timeout: float | None = None) -> None: ...
@@ -296,6 +296,33 @@ class Engine:
         """The queue, and the options stored before (None: it is new). options: those of groups, `unique_for` and `max_length`."""
     def open_queue(self, name: str, /) -> Queue: ...
     def channel(self, name: str, /) -> Channel: ...
+
+@final
+class Appender:
+    """A stream's `append` and `append_many` as programs call them. What has options, would have to wait or fails before anything is
+    appended goes to the pattern's own methods, which are given."""
+
+    def __new__(
+        cls,
+        stream: Stream,
+        append: Callable[..., Any],
+        append_many: Callable[..., Any],
+        outcomes: Callable[[list[Any], list[Any]], list[Any]],
+        *,
+        item: type,
+        any: bool,
+        thread: int | None = None,
+    ) -> Appender:
+        """outcomes: answers what `append_many` does of a batch and its results, where one is an exception. item: the class of elements
+        with options. any: bytes go as they are. thread: what get_ident() is where it may be called; None: everywhere."""
+    def append(
+        self, value: Any, *, key: Any = None, id: Any = None, expect: Any = None, expect_key: Any = None, headers: Any = None, time: Any = None
+    ) -> Position: ...
+    def aappend(
+        self, value: Any, *, key: Any = None, id: Any = None, expect: Any = None, expect_key: Any = None, headers: Any = None, time: Any = None
+    ) -> Coroutine[Any, Any, Position]: ...
+    def append_many(self, items: Any, *, atomic: bool = False) -> list[Position]: ...
+    def aappend_many(self, items: Any, *, atomic: bool = False) -> Coroutine[Any, Any, list[Position]]: ...
 
 @final
 class Stream:

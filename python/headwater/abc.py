@@ -339,6 +339,18 @@ class Queue(Source):
         """Forgets all that is not in a consumer's hands; answers how many."""
 
 
+@dataclass(frozen=True, slots=True)
+class OwnAppends:
+    """A pattern's own methods, for `Stream.shortcuts`. outcomes: what `append_many` makes of a batch and its results. any: values of any
+    type may come, and bytes among them go as they are. thread: the only one that may call them; None: every one."""
+
+    append: Callable[..., Any]
+    append_many: Callable[..., Any]
+    outcomes: Callable[[list[Any], list[Any]], list[Any]]
+    any: bool
+    thread: int | None
+
+
 class Stream(ABC):
     @abstractmethod
     async def declare(self, options: StreamOptions) -> Declared:
@@ -389,6 +401,11 @@ class Stream(ABC):
     @abstractmethod
     async def append_many(self, items: Sequence[StreamEntry], atomic: bool) -> list[Position | Exception]:
         """One outcome for each, in order. atomic: all or (raising) none."""
+
+    def shortcuts(self, own: OwnAppends) -> Mapping[str, Callable[..., Any]]:
+        """By name, functions that a program may call in the place of the pattern's `append` and `append_many`, with the same arguments;
+        what they do not do themselves they hand to those. Asked for once it is declared; none by default."""
+        return {}
 
     @abstractmethod
     async def reader(self, options: ReadOptions) -> Iterating[Message[Any]]:
@@ -461,7 +478,8 @@ class Backend(ABC):
         """A pause that `drive` can run."""
 
     def counters(self) -> Mapping[str, int]:
-        """What the backend counted on this connection since it was made: "received" (messages handed out), "acked"."""
+        """What the backend counted on this connection since it was made: "received" (messages handed out), "acked",
+        and what its `shortcuts` did, under the names of `metrics`."""
         return {}
 
     @abstractmethod

@@ -303,7 +303,9 @@ class Connection:
 
     def metrics(self) -> dict[str, int]:
         """What this connection did since it was made, by name; and `open`, the iterators and runs there are now."""
-        counts = {**self._context.counters.as_dict(), **self._backend.counters()}
+        counts = self._context.counters.as_dict()
+        for name, count in self._backend.counters().items():
+            counts[name] = counts.get(name, 0) + count
         counts["open"] = len(self._context.now_running())
         return counts
 

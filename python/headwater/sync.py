@@ -317,6 +317,7 @@ class Stream(_Named[T]):
 
     def __init__(self, inner: _stream.Stream[T]) -> None:
         self._named = self._inner = inner
+        inner.face = self
 
     def append(
         self,

@@ -142,9 +142,13 @@ impl Engine {
         detached(py, || self.inner().flush(Some(deadline)))
     }
 
-    /// {received, acked} of this connection.
+    /// {appended, received, acked} of this connection.
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
+        dict.set_item(
+            "appended",
+            self.hub.counters.appended.load(Ordering::Relaxed),
+        )?;
         dict.set_item(
             "received",
             self.hub.counters.received.load(Ordering::Relaxed),

@@ -14,6 +14,8 @@ use crate::errors::to_py;
 /// What a connection did, for `metrics()`.
 #[derive(Default)]
 pub struct Counters {
+    /// Records of streams, by the quick way.
+    pub appended: AtomicU64,
     /// Messages handed out.
     pub received: AtomicU64,
     pub acked: AtomicU64,

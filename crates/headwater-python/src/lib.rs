@@ -1,5 +1,6 @@
 //! `headwater._engine`: the engine as Python sees it. One thin file a type; no logic.
 
+mod appender;
 mod block;
 mod calls;
 mod channel;
@@ -28,6 +29,8 @@ use pyo3::prelude::*;
 mod _engine {
     use pyo3::prelude::*;
 
+    #[pymodule_export]
+    use crate::appender::Appender;
     #[pymodule_export]
     use crate::block::Handled;
     #[pymodule_export]

@@ -33,7 +33,7 @@ pub struct Stream {
     pub hub: Link,
     pub inner: Arc<Inner>,
     pub name: Py<PyString>,
-    writing: Arc<Writing>,
+    pub writing: Arc<Writing>,
 }
 
 impl Stream {
@@ -46,7 +46,7 @@ impl Stream {
         }
     }
 
-    fn raise(&self, py: Python<'_>, error: Error) -> PyErr {
+    pub fn raise(&self, py: Python<'_>, error: Error) -> PyErr {
         to_py(py, error, self.name.to_str(py).unwrap_or_default())
     }
 
@@ -86,6 +86,7 @@ impl Stream {
         record: &Record<'_>,
         conditions: &Conditions,
     ) -> PyResult<Appended> {
+        self.hub.engine.check().map_err(|e| self.raise(py, e))?;
         if record.value.len() <= LARGE {
             match self.inner.append(record, conditions, Wait::Try) {
                 Err(Error::WouldBlock) => {}
@@ -109,6 +110,7 @@ impl Stream {
             records, outcomes, ..
         } = Batch::of(py, &self.writing, &entries, atomic)?;
         let bytes: usize = records.iter().map(|r| r.value.len()).sum();
+        self.hub.engine.check().map_err(|e| self.raise(py, e))?;
         let mut outcome = Err(Error::WouldBlock);
         if bytes <= LARGE_BATCH {
             outcome = self.inner.append_many(&records, atomic, Wait::Try);
@@ -140,7 +142,7 @@ impl Stream {
     }
 
     /// After fsync, in a directory that acknowledges then.
-    fn synced(&self, py: Python<'_>, mark: u64) -> PyResult<()> {
+    pub fn synced(&self, py: Python<'_>, mark: u64) -> PyResult<()> {
         if !self.hub.always || self.inner.durable(mark) {
             return Ok(());
         }
@@ -150,7 +152,7 @@ impl Stream {
         })
     }
 
-    fn synced_later<'py>(
+    pub fn synced_later<'py>(
         slf: &Bound<'py, Self>,
         mark: u64,
         result: Bound<'py, PyAny>,

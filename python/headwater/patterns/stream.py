@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Iterable, Mapping
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 from .. import abc
 from .._engine import Position, failed
-from ..abc import Headers, Iterating, Ordering, ReadOptions, StreamOptions, Wire
+from ..abc import Headers, Iterating, Ordering, OwnAppends, ReadOptions, StreamOptions, Wire
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
 from ..errors import HeadwaterError, UsageError
@@ -60,6 +61,8 @@ class Stream(Named[T]):
         self._counters = context.counters
         # What appends a value without options, once it is declared: the backend's own function.
         self._plain: Any = None
+        #: The object that programs have: this one, or the synchronous API's.
+        self.face: Any = self
 
     async def _declare(self) -> None:
         self._note(self._options, await self._raw.declare(self._options))
@@ -70,7 +73,18 @@ class Stream(Named[T]):
         self._found()
 
     def _found(self) -> None:
-        self._plain = self._sender(self._raw.append_now if self._context.sync else self._raw.append)
+        sync = self._context.sync
+        self._plain = self._sender(self._raw.append_now if sync else self._raw.append)
+        self._forget()
+        own = OwnAppends(
+            self.face.append, self.face.append_many, partial(self._outcomes, what="records"), self._coding.any, None if sync else self._thread
+        )
+        # On the object itself they come before the methods of its class.
+        self.face.__dict__.update(self._raw.shortcuts(own))
+
+    def _forget(self) -> None:
+        for name in ("append", "append_many"):
+            self.face.__dict__.pop(name, None)
 
     @property
     def codec(self) -> CodecName | Codec | None:
@@ -96,6 +110,7 @@ class Stream(Named[T]):
         self._context.check()
         await self._raw.delete()
         self._declared, self._plain = False, None
+        self._forget()
 
     async def config(self) -> Mapping[str, Any]:
         """The stored options: `retention`, `partitions`."""

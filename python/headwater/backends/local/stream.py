@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from ... import _engine
-from ..._engine import Message, Position
-from ...abc import Declared, Group, Headers, Iterating, ReadOptions, Stream, StreamEntry, StreamOptions, Wire
+from ..._engine import Appender, Message, Position
+from ...abc import Declared, Group, Headers, Iterating, OwnAppends, ReadOptions, Stream, StreamEntry, StreamOptions, Wire
 from ...errors import DeclarationError, UsageError
-from ...message import Retention, StreamInfo
+from ...message import Item, Retention, StreamInfo
 from .link import Link, moment
 from .source import LocalGroup
 
@@ -89,6 +89,15 @@ class LocalStream(Stream):
 
     async def append_many(self, items: Sequence[StreamEntry], atomic: bool) -> list[Position | Exception]:
         return await (await self.native()).aappend_many(items, atomic=atomic)
+
+    def shortcuts(self, own: OwnAppends) -> Mapping[str, Callable[..., Any]]:
+        native = self._native
+        if native is None:
+            return {}
+        direct = Appender(native, own.append, own.append_many, own.outcomes, item=Item, any=own.any, thread=own.thread)
+        if self._link.sync:
+            return {"append": direct.append, "append_many": direct.append_many}
+        return {"append": direct.aappend, "append_many": direct.aappend_many}
 
     async def reader(self, options: ReadOptions) -> Iterating[Message[Any]]:
         native = await self.native()
