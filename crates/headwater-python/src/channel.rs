@@ -60,7 +60,7 @@ impl Channel {
         content_type: Option<&str>,
     ) -> PyResult<Sent> {
         let py = value.py();
-        self.hub.engine.check().map_err(|e| to_py(py, e, ""))?;
+        self.hub.check(py)?;
         let Some(inner) = &self.inner else {
             let name = self.name.to_str(py)?;
             return Err(usage(

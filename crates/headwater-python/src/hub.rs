@@ -55,6 +55,12 @@ impl Hub {
         })
     }
 
+    /// Errors: ClosedError, ForkedError. Others may have the same directory open in this process: the engine itself goes on.
+    #[inline]
+    pub fn check(&self, py: Python<'_>) -> PyResult<()> {
+        self.engine.check().map_err(|error| to_py(py, error, ""))
+    }
+
     pub fn deadline(&self) -> Instant {
         Instant::now() + self.op_timeout
     }

@@ -53,6 +53,7 @@ impl Queue {
         content_type: Option<&str>,
     ) -> PyResult<Put> {
         let py = value.py();
+        self.hub.check(py)?;
         let data = self.writing.encode(value, content_type.is_some())?;
         let headers = self.writing.headers(headers, content_type)?;
         let record = Record {
@@ -96,6 +97,7 @@ impl Queue {
         items: &Bound<'py, PyAny>,
         atomic: bool,
     ) -> PyResult<(Bound<'py, PyList>, Vec<Put>)> {
+        self.hub.check(py)?;
         let entries = entries(&self.writing, items, true)?;
         let Batch {
             records,

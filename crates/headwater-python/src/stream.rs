@@ -105,6 +105,7 @@ impl Stream {
         items: &Bound<'py, PyAny>,
         atomic: bool,
     ) -> PyResult<(Bound<'py, PyList>, u64)> {
+        self.hub.check(py)?;
         let entries = entries(&self.writing, items, false)?;
         let Batch {
             records, outcomes, ..
@@ -435,6 +436,7 @@ impl Stream {
         content_type: Option<&str>,
     ) -> PyResult<Appended> {
         let py = value.py();
+        self.hub.check(py)?;
         let data = self.writing.encode(value, content_type.is_some())?;
         let headers = self.writing.headers(headers, content_type)?;
         let record = Record {
