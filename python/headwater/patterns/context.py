@@ -80,6 +80,7 @@ class Context:
         self.sync = backend.settings.sync
         self._root = root or self
         self.pid = os.getpid()
+        self._granted: set[tuple[str, Feature]] = set()
         #: What is true of all views of a connection is kept by the first.
         if root is None:
             self.counters = Counters()
@@ -118,8 +119,11 @@ class Context:
             raise UsageError("an asynchronous connection belongs to the event loop it was made in: connect in each, or use headwater.sync")
 
     def refuse(self, pattern: str, feature: Feature) -> None:
-        """UnsupportedError where the engine refuses `feature`."""
-        self.backend.capabilities.require(pattern, (feature,))
+        """UnsupportedError where the engine refuses `feature`. Asked for each item of a batch, so what was granted is remembered."""
+        asked = (pattern, feature)
+        if asked not in self._granted:
+            self.backend.capabilities.require(pattern, (feature,))
+            self._granted.add(asked)
 
     def has(self, pattern: str, feature: Feature) -> bool:
         return bool(self.backend.capabilities.pattern(pattern)[feature])
