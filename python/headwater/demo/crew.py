@@ -13,6 +13,7 @@ import msgspec
 
 import headwater as hw
 
+from .endings import Endings
 from .orders import Spec
 
 __all__ = ["Crew", "DemoError", "Worker"]
@@ -88,8 +89,9 @@ class Worker:
 class Crew:
     """All of them. Leaving it ends those that still run."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, endings: Endings) -> None:
         self._logs = logs
+        self._endings = endings
         self.workers: dict[str, Worker] = {}
 
     def __enter__(self) -> Self:
@@ -104,8 +106,8 @@ class Crew:
             worker.tell_to_stop()
 
     def start(self, spec: Spec) -> Worker:
-        worker = Worker(spec, self._logs / f"{spec.name}.log")
-        self.workers[spec.name] = worker
+        with self._endings.held():
+            worker = self.workers[spec.name] = Worker(spec, self._logs / f"{spec.name}.log")
         return worker
 
     def check(self) -> None:

@@ -102,7 +102,7 @@ def _jobs(watch: Watch, now: Sample) -> RenderableType:
         ("dead letters", now.dead),
     ):
         table.add_row(name, f"{value:,}")
-    return Panel(table, title=f"queue of rebookings, {rate(watch, lambda sample: sample.booked):,.0f}/s", title_align="left", height=9)
+    return Panel(table, title=f"queue of rebookings, {rate(watch, lambda sample: sample.booked):,.0f}/s", title_align="left", height=11)
 
 
 def _workers(watch: Watch) -> RenderableType:

@@ -53,6 +53,7 @@ class Facts:
     """Everything that is reconciled."""
 
     departures: int = 0
+    without_plane: int = 0
     without_arrival: int = 0
     miles: int = 0
     digest: str = ""
@@ -107,6 +108,7 @@ def _departures(names: Names, facts: Facts) -> None:
                 value = msg.value
                 digest.add(line(msg))
                 facts.miles += value.miles
+                facts.without_plane += msg.key in (None, "", "NA")
                 facts.without_arrival += value.arrival is None
                 # The id begins with the date of the schedule, by which a flight belongs to its month.
                 cell = facts.cells.setdefault(f"{value.origin} {(msg.id or '')[5:7]}", [0, 0])
@@ -159,10 +161,10 @@ def whereabouts(names: Names, plane: str, at: datetime) -> Whereabouts:
     """As each group kept it, and from the departures themselves by their time."""
     last: dict[str, hw.Message[Any] | None] = {}
     for group in (WHEREABOUTS, REPLAY):
-        last[f"group {group}"] = _last(msg for msg in names.legs(group).read(key=plane) if msg.timestamp <= at)
+        last[f"the group {group}"] = _last(msg for msg in names.legs(group).read(key=plane) if msg.timestamp <= at)
     # Departures stand in the order of their times, so that a read can end at one. The end itself is not read: hence behind `at`.
     behind = at + timedelta(microseconds=1)
-    last["departures up to then"] = _last(names.departures.read(key=plane, stop=behind))
+    last["the departures up to then"] = _last(names.departures.read(key=plane, stop=behind))
     with names.departures.read(key=plane, start=behind) as reader:
         return Whereabouts(last, reader.next(timeout=0))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import gc
 import hashlib
 import io
 import json
@@ -193,4 +194,6 @@ def main(arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    # Everything lives to the end: looking through it for cycles, again and again, would take as long as the rest.
+    gc.disable()
     print(main(sys.argv[1:]))

@@ -14,12 +14,11 @@ __all__ = ["lines"]
 def lines(result: Result, page: Path | None) -> Iterator[str]:
     """The counts beside those of the CSV, what was delivered again, the throughput, the answer, and where the report is."""
     yield ""
-    shown = [(check, _shown(check.expected), _shown(check.found)) for check in result.checks]
     name = max(len(check.what) for check in result.checks)
-    width = max(len(text) for _, expected, found in shown for text in (expected, found) if len(text) <= 16)
+    width = max(len(_shown(count)) for check in result.checks if not check.said for count in (check.expected, check.found))
     yield f"{'':2}{'':{name}}  {'by the CSV':>{width}}  {'found':>{width}}"
-    for check, expected, found in shown:
-        yield from _check(check, expected, found, name, width)
+    for check in result.checks:
+        yield from _check(check, name, width)
     yield ""
     again = result.redelivered()
     killed = ", ".join(worker.name for worker in result.watch.crew.workers.values() if worker.killed)
@@ -39,15 +38,13 @@ def lines(result: Result, page: Path | None) -> Iterator[str]:
         yield f"all {len(result.checks)} counts agree with the CSV; {result.took:.1f} s in all"
 
 
-def _check(check: Check, expected: str, found: str, name: int, width: int) -> Iterator[str]:
-    mark = "✓" if check.ok else "✗"
-    note = check.off or check.note
-    if max(len(expected), len(found)) <= width:
-        yield f"{mark} {check.what:{name}}  {expected:>{width}}  {found:>{width}}{f'  {note}' if note else ''}"
+def _check(check: Check, name: int, width: int) -> Iterator[str]:
+    mark, expected, found = "✓" if check.ok else "✗", _shown(check.expected), _shown(check.found)
+    if not check.said:
+        yield f"{mark} {check.what:{name}}  {expected:>{width}}  {found:>{width}}  {check.off or check.note}".rstrip()
         return
-    # A sentence: not twice where both are the same.
     yield f"{mark} {check.what:{name}}  {expected}"
-    if expected != found:
+    if not check.ok:
         yield f"  {'found':>{name}}  {found}"
 
 

@@ -100,7 +100,8 @@ class Play:
             idle = not any(sample.lag.values()) and not sample.ready
             return sample.fed >= self._total * 2 // 5 and (doomed.handled > 0 or (idle and sample.fed >= self._total // 2))
 
-        self._until(now)
+        # Looks often: so it comes upon the workers while they work, also where there is little to do.
+        self._until(now, 0.01)
 
     def _kill(self) -> None:
         """SIGKILL; another one takes its place; and the group that replays everything joins."""
@@ -127,15 +128,15 @@ class Play:
         self.fed_after = next(sample.at for sample in self.watch.samples if sample.fed >= self._total)
         self._until(lambda sample: done(sample) and done(self.watch.look()))
         self.done_after = self.watch.seconds
-        self.watch.note("everything is done")
+        self.watch.note("everything is done, and read back")
         self._names.alerts("end").publish(End())
         desk = self._crew.workers["desk"].process
         self._until(lambda _: self.watch.over and self.watch.desk is not None and desk.poll() is not None)
         self._crew.stop()
         self.watch.look()
 
-    def _until(self, there: Callable[[Sample], bool]) -> None:
-        """Looks again and again until `there`. DemoError where a worker fails, or nothing moves any more."""
+    def _until(self, there: Callable[[Sample], bool], tick: float = TICK) -> None:
+        """Looks every `tick` seconds until `there`. DemoError where a worker fails, or nothing moves any more."""
         seen: Any = None
         moved = time.monotonic()
         while True:
@@ -151,4 +152,4 @@ class Play:
                 seen, moved = now, time.monotonic()
             elif time.monotonic() - moved > STUCK:
                 raise DemoError(f"nothing has moved for {STUCK:.0f} s, though something is to be done: {sample}")
-            time.sleep(TICK)
+            time.sleep(tick)

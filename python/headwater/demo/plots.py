@@ -47,19 +47,24 @@ def _svg(draw: Callable[[Any], None], height: float = 3.2) -> str:
         figure: Any = figures.Figure(figsize=(9.2, height), layout="constrained")
         draw(figure)
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None}, transparent=True)
+        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")), transparent=True)
     text = out.getvalue()
     return text[text.index("<svg") :]
 
 
 def _events(axes: Any, result: Result) -> None:
-    top = axes.get_ylim()[1]
-    for at, text in result.watch.events:
-        what = "a worker is killed" if "killed" in text else "replay joins" if "joins" in text else ""
-        if what:
-            axes.axvline(at, color="#c0392b" if "killed" in what else COLOURS[REPLAY], linestyle="--", linewidth=1)
-            place = ("right", -4) if "killed" in what else ("left", 4)
-            axes.annotate(what, (at, top), (place[1], -2), textcoords="offset points", ha=place[0], va="top", fontsize=9, color="#44525f")
+    """A line where the worker is killed and the group that replays joins."""
+    at = next((at for at, text in result.watch.events if "SIGKILL" in text), None)
+    if at is not None:
+        axes.axvline(at, color="#c0392b", linestyle="--", linewidth=1)
+        top = axes.get_ylim()[1]
+        for text, side, offset in (("a worker is killed", "right", -4), ("replay joins", "left", 4)):
+            axes.annotate(text, (at, top), (offset, -2), textcoords="offset points", ha=side, va="top", fontsize=9, color="#44525f")
+
+
+def _legend(axes: Any) -> None:
+    """Above the plot, where it hides nothing."""
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, borderaxespad=0.2)
 
 
 def _thousands(axes: Any) -> None:
@@ -107,7 +112,7 @@ def throughput(result: Result) -> str:
         _thousands(axes)
         axes.set_ylabel("records/s")
         _events(axes, result)
-        axes.legend(loc="upper right")
+        _legend(axes)
 
     return _svg(draw)
 
@@ -125,7 +130,7 @@ def lag(result: Result) -> str:
         _thousands(axes)
         axes.set_ylabel("not finished")
         _events(axes, result)
-        axes.legend(loc="upper right")
+        _legend(axes)
 
     return _svg(draw)
 
@@ -142,7 +147,7 @@ def delays(result: Result) -> str:
         axes.set_xticks(range(12), MONTHS)
         axes.yaxis.set_major_formatter(_percent)
         axes.set_ylabel("over an hour late")
-        axes.legend(loc="upper right", ncols=3)
+        _legend(axes)
 
     return _svg(draw)
 
@@ -170,6 +175,6 @@ def retries(result: Result) -> str:
         right.plot(times, [sample.waiting for sample in samples], color=COLOURS[DELAYS], label="waiting for the next attempt")
         right.plot(times, [sample.dead for sample in samples], color="#c0392b", label="dead letters")
         _thousands(right)
-        right.legend(loc="upper left")
+        _legend(right)
 
     return _svg(draw, 2.6)

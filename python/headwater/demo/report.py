@@ -12,6 +12,7 @@ import msgspec
 import headwater as hw
 
 from . import plots
+from .reconcile import Check
 from .result import Result, as_json
 
 __all__ = ["write"]
@@ -25,11 +26,12 @@ p { margin: .5rem 0; } .soft { color: var(--soft); }
 .verdict { border-left: 5px solid var(--good); padding: .6rem 1rem; background: #f1f8f4; margin: 1.2rem 0; }
 .verdict.off { border-color: var(--bad); background: #fdf1f0; }
 .answer { font-size: 1.05rem; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: 1rem; margin: 1.4rem 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: 1rem; margin: 1.4rem 0; }
 .figures div { border-top: 2px solid var(--line); padding-top: .4rem; }
 .figures b { display: block; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; } svg { width: 100%; height: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
+table + table { margin-top: 1.4rem; }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 500; } td.n, th.n { text-align: right; white-space: nowrap; }
 .ok { color: var(--good); } .no { color: var(--bad); font-weight: 600; }
@@ -79,7 +81,11 @@ def _page(result: Result) -> str:
         "<h2>Every count, beside the CSV</h2>",
         _table(
             ("", "n by the CSV", "n in the engine", "", ""),
-            ((check.what, check.expected, check.found, "✓" if check.ok else "✗", check.off or check.note) for check in result.checks),
+            ((check.what, check.expected, check.found, _mark(check), check.off or check.note) for check in result.checks if not check.said),
+        ),
+        _table(
+            ("", "by the CSV", "in the engine", ""),
+            ((check.what, check.expected, "the same" if check.ok else check.found, _mark(check)) for check in result.checks if check.said),
         ),
         _left_out(result),
         "<h2>Who worked</h2>",
@@ -103,7 +109,7 @@ def _figures(result: Result) -> str:
         (f"{len(facts.histories['whereabouts'].planes):,}", "planes"),
         (f"{len(facts.heard):,}", "alerts and jobs"),
         (f"{len(facts.dead):,}", "dead letters"),
-        (f"{result.redelivered():,}", "delivered again after the kill"),
+        (f"{result.redelivered():,}", "delivered again"),
         (f"{result.done:.1f} s", "until all was done"),
     )
     return '<div class="figures">' + "".join(f"<div><b>{figure}</b>{name}</div>" for figure, name in shown) + "</div>"
@@ -128,6 +134,10 @@ def _kill(result: Result) -> str:
     done = f", of which the dead worker had written {again - written:,} without acknowledging them" if again > written else ""
     came = f"{again:,} messages were in its hands and were delivered again{done}"
     return f"<p>{killed} was killed by SIGKILL midway. {came}; nothing was written twice.</p>"
+
+
+def _mark(check: Check) -> str:
+    return "✓" if check.ok else "✗"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

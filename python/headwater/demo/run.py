@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Generator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -22,6 +19,7 @@ from headwater import Feature, sync
 
 from . import data, independent
 from .crew import Crew, DemoError
+from .endings import Endings
 from .facts import gather, whereabouts
 from .model import OP_TIMEOUT, WHEREABOUTS, Names
 from .play import PLANE, Play, Settings
@@ -54,14 +52,14 @@ def run(url: str | None, settings: Settings, screen: Screen) -> Result:
     begin = time.monotonic()
     files = data.files()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_ends_like_ctrl_c(signal.SIGTERM, signal.SIGHUP))
+        endings = stack.enter_context(Endings())
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="headwater-demo-", ignore_cleanup_errors=True)))
         url = url or os.environ.get("HEADWATER_URL") or f"local:{scratch / 'data'}"
         conn = stack.enter_context(sync.connect(url, name="demo", op_timeout=OP_TIMEOUT))
         names = _names(conn)
-        audit = stack.enter_context(_audit(scratch, files, settings))
+        audit = stack.enter_context(_audit(scratch, files, settings, endings))
         screen.say(f"flights of 2013 from {files}, through {conn.url}, seed {settings.seed}")
-        with Crew(scratch) as crew:
+        with Crew(scratch, endings) as crew:
             play = Play(names, crew, settings, files, url, screen.show)
             play.run()
             screen.show(play.watch)
@@ -69,7 +67,7 @@ def run(url: str | None, settings: Settings, screen: Screen) -> Result:
         facts = gather(names)
         checks = reconcile(facts, asked, play.watch, _audited(audit, scratch), settings.at)
         words = Words(files)
-        question, answer = words.question(PLANE, settings.at), words.answer(asked.last[f"group {WHEREABOUTS}"], asked.following, settings.at)
+        question, answer = words.question(PLANE, settings.at), words.answer(asked.last[f"the group {WHEREABOUTS}"], asked.following, settings.at)
         return Result(
             settings, conn.url, play.watch, facts, checks, question, answer, play.fed_after, play.done_after, time.monotonic() - begin
         )  # fmt: skip
@@ -93,20 +91,22 @@ def _names(conn: sync.Connection) -> Names:
 
 
 @contextlib.contextmanager
-def _audit(scratch: Path, files: Path, settings: Settings) -> Generator[subprocess.Popen[bytes]]:
+def _audit(scratch: Path, files: Path, settings: Settings, endings: Endings) -> Generator[subprocess.Popen[bytes]]:
     """The independent computation, beside the run: a process that cannot even import headwater."""
     # -I: isolated; -S would take the time zones away, where they come as a package.
     command = [sys.executable, "-I", independent.__file__, str(files), "--plane", PLANE]
     command += ["--seed", str(settings.seed), "--at", settings.at.isoformat()]
     if settings.rows is not None:
         command += ["--rows", str(settings.rows)]
-    with (scratch / "audit.json").open("wb") as out, (scratch / "audit.log").open("wb") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True)
+    process = None
     try:
+        with endings.held(), (scratch / "audit.json").open("wb") as out, (scratch / "audit.log").open("wb") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=log, start_new_session=True)
         yield process
     finally:
-        process.kill()
-        process.wait()
+        if process is not None:
+            process.kill()
+            process.wait()
 
 
 def _audited(process: subprocess.Popen[bytes], scratch: Path) -> dict[str, Any]:
@@ -114,20 +114,3 @@ def _audited(process: subprocess.Popen[bytes], scratch: Path) -> dict[str, Any]:
         raise DemoError(f"the independent computation failed: {(scratch / 'audit.log').read_text()[-500:]}")
     found: dict[str, Any] = msgspec.json.decode((scratch / "audit.json").read_bytes())
     return found
-
-
-@contextlib.contextmanager
-def _ends_like_ctrl_c(*signals: signal.Signals) -> Generator[None]:
-    """While it runs, these end the demo as Ctrl-C does: with its workers, and without its directory."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    # Python lets the main thread alone set them.
-    mine = signals if threading.current_thread() is threading.main_thread() else ()
-    before = {each: signal.signal(each, end) for each in mine}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)

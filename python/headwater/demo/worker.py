@@ -21,7 +21,9 @@ def main(text: str) -> None:
     # What a handler raises is this demo's own doing, thousands of times: it stands in the dead letters, and need not stand here too.
     logging.getLogger("headwater.consumer").setLevel(logging.CRITICAL)
     orders = Orders()
-    with sync.connect(spec.url, name=spec.name, op_timeout=OP_TIMEOUT) as conn:
+    # A worker that outlives its demo by a moment shall not make the directory again that the demo has removed.
+    options = {"create": False} if spec.url.lower().startswith("local:") else {}
+    with sync.connect(spec.url, name=spec.name, op_timeout=OP_TIMEOUT, options=options) as conn:
         names = Names(conn)
         if spec.role == "feed":
             feed.run(names, spec, orders)
