@@ -272,7 +272,7 @@ impl Message {
         headers::content_type(self.encoded())
     }
 
-    /// A job's id, the `id=` given to `append`, else the position's number.
+    /// A job's id, the `id=` given to `append`, else the position's number; of a channel, its publisher and which one of it.
     #[getter]
     fn id(&self) -> String {
         match &self.identity {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::log::now_ns;
 use crate::options::limits;
 use crate::shared::liveness::unpoisoned;
+use crate::shared::lock::spinning_helps;
 
 /// Looks at a lock that another publisher holds, before the call counts as one that has to wait.
 const TRIES: u32 = 200;
@@ -248,6 +249,9 @@ impl Pending {
 
     /// Looks for room in a busy loop: true when there may be some.
     pub fn spin(&self, limit: Duration) -> bool {
+        if !spinning_helps() {
+            return false;
+        }
         let end = Instant::now() + limit;
         loop {
             for _ in 0..32 {

@@ -10,6 +10,7 @@ use super::ring::{check, full, word, Ring, ABSENT, HEADER, UNIT};
 use super::{Id, Overflow};
 use crate::ctx::EngineCtx;
 use crate::error::{Error, Result};
+use crate::shared::lock::spinning_helps;
 
 /// A message that was heard; lent until the next call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -261,7 +262,7 @@ impl Subscription {
 
     /// Looks for a message in a busy loop: true as soon as there is one. Gives up at once where that was in vain lately.
     pub fn spin(&mut self, limit: Duration) -> bool {
-        if self.vain >= VAIN || self.closed.is_some() {
+        if self.vain >= VAIN || self.closed.is_some() || !spinning_helps() {
             return false;
         }
         let end = Instant::now() + limit;

@@ -204,12 +204,14 @@ impl Shared {
     }
 }
 
-/// Spinning helps when the owner runs on another processor.
 fn spin_time() -> Duration {
+    Duration::from_micros(if spinning_helps() { 2 } else { 0 })
+}
+
+/// Where whoever is waited for runs on another processor.
+pub(crate) fn spinning_helps() -> bool {
     static SEVERAL: OnceLock<bool> = OnceLock::new();
-    let several =
-        *SEVERAL.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1));
-    Duration::from_micros(if several { 2 } else { 0 })
+    *SEVERAL.get_or_init(|| std::thread::available_parallelism().is_ok_and(|n| n.get() > 1))
 }
 
 #[cfg(test)]
