@@ -101,7 +101,8 @@ async def test_53_cut_off_at_every_byte_of_the_last_record(t: Trial) -> None:
 @proves(54, needs={"stream": [], "queue": []}, files=True, processes=True)
 async def test_54_no_room(t: Trial) -> None:
     """The disk is full (for one process: RLIMIT_FSIZE): the append raises, what is there stays readable, appends resume with the room."""
-    worker = t.worker("fill", stream=t.name(), limit=2**20)
+    # Less than the smallest file that an engine would make instead of the one it wanted.
+    worker = t.worker("fill", stream=t.name(), limit=2**12)
     (full,) = await worker.until("full", timeout=60)
     assert full["error"] == "StorageFullError", full
     (done,) = await worker.until("resumed", timeout=30)
