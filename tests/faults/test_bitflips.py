@@ -148,6 +148,6 @@ def test_flips(tmp_path: Path, budget: float) -> None:
                 break  # slower than thought; what was done is printed
     finally:
         child.kill()
-        child.wait()
+        child.communicate()
     print(f"{done} of {len(places)} bytes flipped: {outcomes}")
     assert any("Corruption" in outcome for outcome in outcomes), outcomes

@@ -129,7 +129,7 @@ fn what_is_delayed_is_never_early_and_holds_up_nothing() {
         ..Record::default()
     };
     let began = now_ns();
-    let delays = [3600_000u64, 150, 60, 250];
+    let delays = [3_600_000u64, 150, 60, 250];
     for delay in delays {
         let text = delay.to_string();
         let record = Record {

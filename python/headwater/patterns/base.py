@@ -39,9 +39,12 @@ class Named(Generic[T]):
         self._coding = coding_for(codec if codec is not None else context.codec, type, CodecContext(name, self.pattern))
         self._wire = wire_of(self._coding, name, context)
         self._declared = False
+        # What sends a value without options, once it is declared: the backend's own function.
+        self._plain: Any = None
         self._gate: Gate | None = None
         # The loop's thread is compared on hot paths instead of the loop: asking for the running loop costs a system call.
         self._thread = context.thread
+        context.declares(self)
 
     @property
     def name(self) -> str:
@@ -100,6 +103,10 @@ class Named(Generic[T]):
                 if not self._declared:
                     await self._declare()
                     self._declared = True
+
+    def forget(self) -> None:
+        """Declares anew at the next use."""
+        self._declared, self._plain = False, None
 
     def _entry(self) -> Gate:
         if self._gate is None:

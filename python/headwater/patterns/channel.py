@@ -45,8 +45,6 @@ class Channel(Named[T]):
             context.refuse("channel", Feature.WILDCARDS)
         self._raw = context.backend.channel(name, self._wire)
         self._counters = context.counters
-        # What publishes a value without options, once the connection was found alive: the backend's own function.
-        self._plain: Any = None
 
     async def _declare(self) -> None:
         # A channel is nowhere stored: there is nothing to make.

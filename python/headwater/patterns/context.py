@@ -7,8 +7,9 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ClosedError, ForkedError, UsageError
 
@@ -71,6 +72,14 @@ class Running:
         return None
 
 
+class Declared(Protocol):
+    """A declared name."""
+
+    def forget(self) -> None:
+        """It counts as not declared any more."""
+        ...
+
+
 class Context:
     """One connection, as its patterns see it."""
 
@@ -88,6 +97,7 @@ class Context:
             # Held while `running` is looked at or changed: a synchronous connection is used from any thread.
             self._lock = threading.RLock()
             self._closed = False
+            self._declared: weakref.WeakSet[Declared] = weakref.WeakSet()
             self.loop = None if self.sync else running_loop()
             self.thread = threading.get_ident()
         else:
@@ -102,8 +112,18 @@ class Context:
         return self._root._closed
 
     def close(self) -> None:
-        """From now on `check` raises."""
-        self._root._closed = True
+        """From now on `check` raises, and what was declared asks it first again."""
+        root = self._root
+        root._closed = True
+        with root._lock:
+            declared = list(root._declared)
+        for each in declared:
+            each.forget()
+
+    def declares(self, named: Declared) -> None:
+        """`close` ends what `named` does without asking `check`."""
+        with self._lock:
+            self._root._declared.add(named)
 
     def view(self, backend: Backend) -> Context:
         """The same connection through a backend with another `op_timeout`."""

@@ -123,7 +123,8 @@ class Iterator(Generic[M]):
                     entry = Open(self._kind, self._name, native, self._context, self._settler, self._source)
                     self._context.add(entry)
                     self._open_entry, self._native = entry, native
-                    if self._stopped:
+                    # Stopped, or the connection closed, while it was being opened.
+                    if self._stopped or self._context.closed:
                         native.stop()
         return self._native
 

@@ -72,8 +72,6 @@ class Queue(Source[T]):
         )
         self._raw = self._jobs = context.backend.queue(name, self._wire)
         self._counters = context.counters
-        # What puts a value without options, once it is declared: the backend's own function.
-        self._plain: Any = None
 
     async def _declare(self) -> None:
         self._note(self._options, await self._jobs.declare(self._options))
@@ -85,11 +83,6 @@ class Queue(Source[T]):
 
     def _found(self) -> None:
         self._plain = self._sender(self._jobs.put_now if self._context.sync else self._jobs.put)
-
-    async def delete(self) -> None:
-        """Deletes the queue with all that is in it. NotFoundError where there is none."""
-        await super().delete()
-        self._plain = None
 
     def put(
         self,

@@ -56,7 +56,7 @@ class Source(Named[T]):
             taker.close()
         self._takers.clear()
         await self._raw.delete()
-        self._declared = False
+        self.forget()
 
     def consume(self, prefetch: int = 1, idle: float | None = None, on_decode_error: OnDecodeError = "dead") -> Consumer[T]:
         """A consumer: enter it, iterate over its deliveries, settle each.

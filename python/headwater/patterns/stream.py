@@ -59,8 +59,6 @@ class Stream(Named[T]):
         self._raw: abc.Stream = context.backend.stream(name, self._wire)
         self._codec: CodecName | Codec | None = codec
         self._counters = context.counters
-        # What appends a value without options, once it is declared: the backend's own function.
-        self._plain: Any = None
         #: The object that programs have: this one, or the synchronous API's.
         self.face: Any = self
 
@@ -75,14 +73,19 @@ class Stream(Named[T]):
     def _found(self) -> None:
         sync = self._context.sync
         self._plain = self._sender(self._raw.append_now if sync else self._raw.append)
-        self._forget()
+        self._without_shortcuts()
         own = OwnAppends(
             self.face.append, self.face.append_many, partial(self._outcomes, what="records"), self._coding.any, None if sync else self._thread
         )
         # On the object itself they come before the methods of its class.
         self.face.__dict__.update(self._raw.shortcuts(own))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Declares anew at the next use."""
+        super().forget()
+        self._without_shortcuts()
+
+    def _without_shortcuts(self) -> None:
         for name in ("append", "append_many"):
             self.face.__dict__.pop(name, None)
 
@@ -109,8 +112,7 @@ class Stream(Named[T]):
         """Deletes the stream, its records and its groups. NotFoundError where there is none."""
         self._context.check()
         await self._raw.delete()
-        self._declared, self._plain = False, None
-        self._forget()
+        self.forget()
 
     async def config(self) -> Mapping[str, Any]:
         """The stored options: `retention`, `partitions`."""
