@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater_log::group::{JobId, OnDuplicate, Ticket};
 use headwater_log::log::Record;
-use headwater_log::options::{OpenOptions, QueueConfig};
+use headwater_log::options::{Durability, GroupConfig, OpenOptions, Ordering, QueueConfig};
 use headwater_log::queue::Queue;
 use headwater_log::stream::Wait;
 use headwater_log::{Engine, Error};
@@ -478,4 +478,107 @@ fn in_memory_it_is_the_same() {
     let held = claim(&jobs, 10);
     assert_eq!(values(&held), ["high", "low"]);
     ack(&jobs, &held);
+}
+
+#[test]
+fn always_means_that_the_job_is_on_the_disk_before_anybody_does_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Engine::open(&OpenOptions {
+        durability: Some(Durability::Always),
+        ..OpenOptions::new(dir.path())
+    })
+    .unwrap();
+    let jobs = queue(&engine);
+    let wait = || Wait::Until(soon());
+    let done = jobs
+        .put(&unique(b"x", "u"), 4, OnDuplicate::Return, wait())
+        .unwrap();
+    assert!(!jobs.durable(&done));
+    assert!(claim(&jobs, 10).is_empty());
+    // Whoever is told of the first one is told of something that may still be lost, and waits for it too.
+    let again = jobs
+        .put(&unique(b"x", "u"), 0, OnDuplicate::Return, wait())
+        .unwrap();
+    assert!(again.duplicate && !jobs.durable(&again));
+    jobs.wait_durable(&again, Some(soon())).unwrap();
+    assert!(jobs.durable(&done));
+    let held = claim(&jobs, 10);
+    assert_eq!(values(&held), ["x"]);
+    ack(&jobs, &held);
+}
+
+#[test]
+fn options_are_as_stored_unless_they_are_given() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let asked = QueueConfig {
+        group: GroupConfig {
+            ordering: Some(Ordering::Key),
+            lease: Some(7.0),
+            ..GroupConfig::default()
+        },
+        unique_for: Some(Some(60.0)),
+        max_length: Some(Some(2)),
+    };
+    let (jobs, before) = engine.declare_queue("jobs", &asked).unwrap();
+    assert!(before.is_none());
+    assert_eq!(jobs.config().unwrap(), asked);
+    plain(&jobs, b"x");
+    plain(&jobs, b"x");
+    // Nothing given changes nothing; another process that had it open obeys what is given.
+    let other = open(dir.path());
+    let (same, before) = other
+        .declare_queue("jobs", &QueueConfig::default())
+        .unwrap();
+    assert_eq!(before.unwrap(), asked);
+    assert!(matches!(
+        put(&same, Record::of(b"x"), 0),
+        Err(Error::Full { .. })
+    ));
+    let more = QueueConfig {
+        unique_for: Some(None),
+        max_length: Some(Some(3)),
+        ..QueueConfig::default()
+    };
+    let before = same.alter(&more).unwrap();
+    assert_eq!(before, asked);
+    plain(&jobs, b"fits");
+    assert!(matches!(
+        put(&jobs, Record::of(b"x"), 0),
+        Err(Error::Full { limit: 3, .. })
+    ));
+    let config = jobs.config().unwrap();
+    assert_eq!(config.group, asked.group);
+    assert_eq!(config.unique_for.flatten(), None);
+    assert_eq!(config.max_length, Some(Some(3)));
+    // The ordering never changes.
+    let total = QueueConfig {
+        group: GroupConfig {
+            ordering: Some(Ordering::Total),
+            ..GroupConfig::default()
+        },
+        ..QueueConfig::default()
+    };
+    assert!(matches!(
+        engine.declare_queue("jobs", &total),
+        Err(Error::Declaration { .. })
+    ));
+    // An unlimited queue takes the short way again.
+    jobs.alter(&QueueConfig {
+        max_length: Some(None),
+        ..QueueConfig::default()
+    })
+    .unwrap();
+    assert!(jobs
+        .put(&Record::of(b"x"), 0, OnDuplicate::Return, Wait::Try)
+        .is_ok());
+    drop((jobs, same, engine, other));
+    let engine = open(dir.path());
+    let listed = engine.objects().unwrap();
+    assert_eq!(listed[0].kind, "queue");
+    assert_eq!(listed[0].config["group"]["lease"], 7.0);
+    assert_eq!(
+        engine.open_queue("jobs").unwrap().config().unwrap().group,
+        asked.group
+    );
 }

@@ -50,6 +50,19 @@ impl Queue {
         &self.core().lanes
     }
 
+    /// Opens the lanes that others have made. That reads files, and is done before the group's lock is taken.
+    pub(super) fn open_lanes(&self) -> Result<()> {
+        let made = self
+            .core()
+            .look(|machine, _| Ok(machine.lanes.each_ref().map(|lane| lane.made)))?;
+        for (number, made) in made.into_iter().enumerate() {
+            if made {
+                self.lanes().lane(number as u8)?;
+            }
+        }
+        Ok(())
+    }
+
     #[cold]
     fn open_lane(&self, priority: u8, wait: Wait) -> Result<&Arc<Log>> {
         if priority as usize >= LANES {

@@ -92,6 +92,7 @@ impl Queue {
     ///
     /// Errors: `NotFound` where there never was such a job.
     pub fn cancel(&self, id: JobId) -> Result<bool> {
+        self.open_lanes()?;
         self.core().operate_durably(|op| {
             let Some(open) = is_open(op, id)? else {
                 return Err(Error::NotFound {
@@ -108,6 +109,7 @@ impl Queue {
 
     /// Finishes every job that is not in somebody's hands, but the dead ones; returns how many. Nothing is deleted by it at once.
     pub fn purge(&self) -> Result<u64> {
+        self.open_lanes()?;
         self.core().operate_durably(|op| {
             let leased = op.machine.count(State::Inflight);
             let open = self.unfinished(op.machine)?;

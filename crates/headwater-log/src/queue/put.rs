@@ -64,6 +64,7 @@ impl Queue {
             return Err(Error::WouldBlock);
         };
         let lane = self.lane(priority, wait)?;
+        self.open_lanes()?;
         self.core().operate(Some(deadline), |op| {
             self.admitted(lane, &record, priority, on_duplicate, op.machine, deadline)
         })
@@ -208,6 +209,7 @@ impl Queue {
                 self.put_lane(&records, priorities, lane, deadline, &mut outcomes);
             }
         } else {
+            self.open_lanes()?;
             self.core().operate(Some(deadline), |op| {
                 for ((record, priority), outcome) in
                     records.iter().zip(priorities).zip(&mut outcomes)
@@ -304,6 +306,7 @@ impl Queue {
                 .map(|n| answer(run.first_seq + n, false, run.end_lba))
                 .collect());
         }
+        self.open_lanes()?;
         self.core().operate(Some(deadline), |op| {
             // A key that stands twice in one batch is put once, too.
             let mut inside: HashMap<&[u8], usize> = HashMap::new();
