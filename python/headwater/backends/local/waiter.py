@@ -145,6 +145,9 @@ class LoopWaiter:
     async def call(self, function: Callable[..., T], /, *args: Any) -> T:
         import asyncio
 
+        if self._closed:
+            # The connection went while the caller waited for something else of it.
+            raise ClosedError("the connection was closed")
         if self._threads is None:
             from concurrent.futures import ThreadPoolExecutor
 

@@ -11,7 +11,7 @@ import pytest
 
 import headwater as hw
 from headwater import Feature
-from headwater.testing.conformance.helpers import NOW, drain, everything, nothing_from, numbers, until_stats
+from headwater.testing.conformance.helpers import NOW, drain, everything, nothing_from, numbers, until, until_stats
 from headwater.testing.conformance.proves import proves
 from headwater.testing.conformance.target import Trial
 
@@ -44,6 +44,7 @@ async def test_57_close_ends_iterators(t: Trial) -> None:
             return [message async for message in entered]
 
     iterating = [asyncio.create_task(iterate(i)) for i in (queue.consume(), stream.read(follow=True), channel.subscribe())]
+    await until(lambda: conn.metrics()["open"] == 3)
     await t.sleep(0.5)
     await conn.close()
     async with asyncio.timeout(10):
