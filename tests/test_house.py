@@ -112,9 +112,9 @@ def test_patterns_import_the_contract_and_never_a_backend() -> None:
     """Only the connection, which a URL tells which one to load, may name them."""
     allowed = {PACKAGE / "connection.py", PACKAGE / "sync.py"}
     for path in files(".py", under=PACKAGE):
-        if path in allowed or path.is_relative_to(PACKAGE / "backends"):
+        if path in allowed or path.is_relative_to(PACKAGE / "backends") or path.is_relative_to(PACKAGE / "embedded"):
             continue
-        none(f"{where(path, line)} imports {module}" for module, line in imports(path) if within(module, "headwater.backends"))
+        none(f"{where(path, line)} imports {module}" for module, line in imports(path) if within(module, "headwater.backends", "headwater.embedded"))
     assert any(within(module, "headwater.abc") for path in files(".py", under=PACKAGE / "patterns") for module, _ in imports(path))
 
 
@@ -131,7 +131,9 @@ def test_native_exceptions_are_caught_in_errors_py_alone() -> None:
 @pytest.mark.parametrize("tool", ["cli", "bench", "demo", "console"])
 def test_tools_use_the_public_api_alone(tool: str) -> None:
     """`headwater` itself, the tools, and what of the package's modules has a public name of its own."""
-    private = [f"headwater.{name}" for name in ("_engine", "abc", "backends", "patterns", "connection", "codec", "names", "url", "message")]
+    private = [
+        f"headwater.{name}" for name in ("_engine", "abc", "backends", "embedded", "patterns", "connection", "codec", "names", "url", "message")
+    ]
     for path in files(".py", under=PACKAGE / tool):
         none(f"{where(path, line)} imports {module}" for module, line in imports(path) if within(module, *private))
         for node in ast.walk(tree(path)):

@@ -72,7 +72,7 @@ class Pull(Protocol):
 
 @type_check_only
 class Waiting(Protocol):
-    """How `async` operations of the engine wait when they must (headwater.backends.local.waiter)."""
+    """How `async` operations of the engine wait when they must (headwater.embedded.waiter)."""
 
     def next(self, pull: Any, timeout: float | None = None, /) -> Awaitable[Any]: ...
     def step(self, pull: Any, /) -> Awaitable[Any]:

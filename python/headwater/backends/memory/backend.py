@@ -9,19 +9,10 @@ from typing import ClassVar
 
 from ..._engine import Engine
 from ...abc import Settings
-from ...capabilities import PATTERNS, Capabilities, Feature, PatternSupport, Support
+from ...capabilities import PATTERNS, Capabilities, Feature, PatternSupport
+from ...embedded.backend import Embedded
 from ...errors import UsageError
-from ..local import CAPABILITIES as LOCAL
-from ..local.backend import Backend as LocalBackend
-
-_GONE = Support.refused("memory is gone with the process", "local:PATH keeps it")
-
-CAPABILITIES = replace(
-    LOCAL.but({name: {Feature.PERSIST: _GONE} for name in ("queue", "stream", "group")}),
-    engine="memory",
-    acknowledged="memory",
-    survives=frozenset(),
-)
+from .capabilities import CAPABILITIES
 
 #: What `?as=` can imitate: the engine's name in a URL, and its package.
 _ENGINES = {
@@ -46,7 +37,7 @@ def _narrow(ours: PatternSupport, theirs: PatternSupport) -> PatternSupport:
     return PatternSupport(ours.supported, MappingProxyType(features))
 
 
-class Backend(LocalBackend):
+class Backend(Embedded):
     """memory: (one's own), memory:NAME (shared in this process)"""
 
     query_keys: ClassVar[frozenset[str]] = frozenset({"as"})
@@ -55,14 +46,9 @@ class Backend(LocalBackend):
         super().__init__(settings)
         if settings.options:
             raise UsageError(f"memory: takes no options, not {min(settings.options)!r}")
+        imitate = settings.url.query.get("as")
+        self.capabilities = CAPABILITIES if imitate is None else imitated(imitate)
 
-    def _static(self) -> Capabilities:
-        imitate = self.settings.url.query.get("as")
-        return CAPABILITIES if imitate is None else imitated(imitate)
-
-    def _engine(self) -> Engine:
+    def open(self) -> Engine:
         settings = self.settings
         return Engine.memory(settings.url.path or None, op_timeout=settings.op_timeout, max_message_bytes=settings.max_message_bytes)
-
-    def _probed(self, engine: Engine) -> Capabilities:
-        return self.capabilities

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from ... import _engine
-from ..._engine import Appender, Message, Position
-from ...abc import Declared, Group, Headers, Iterating, OwnAppends, ReadOptions, Stream, StreamEntry, StreamOptions, Wire
-from ...errors import DeclarationError, UsageError
-from ...message import Item, Retention, StreamInfo
+from .. import _engine
+from .._engine import Appender, Message, Position
+from ..abc import Declared, Group, Headers, Iterating, OwnAppends, ReadOptions, Stream, StreamEntry, StreamOptions, Wire
+from ..errors import DeclarationError, UsageError
+from ..message import Item, Retention, StreamInfo
 from .link import Link, moment
-from .source import LocalGroup
+from .source import EmbeddedGroup
 
 
-class LocalStream(Stream):
+class EmbeddedStream(Stream):
     """One stream. Once it is open, `append` and `append_now` are the engine's own functions."""
 
     def __init__(self, link: Link, name: str, wire: Wire) -> None:
@@ -156,7 +156,7 @@ class LocalStream(Stream):
         await self._link.call((await self.native()).trim, self._seq(before))
 
     def group(self, name: str) -> Group:
-        return LocalGroup(self._link, self, name, self._wire)
+        return EmbeddedGroup(self._link, self, name, self._wire)
 
 
 def _info(native: _engine.Stream) -> tuple[dict[str, Any], list[str]]:

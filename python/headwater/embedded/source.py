@@ -6,18 +6,18 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from ... import _engine
-from ..._engine import Delivery, Position
-from ...abc import DeadEntry, Declared, ErrorNote, Group, GroupOptions, Hooks, Iterating, Source, Wire
-from ...errors import DeclarationError, UsageError
-from ...message import SourceStats
+from .. import _engine
+from .._engine import Delivery, Position
+from ..abc import DeadEntry, Declared, ErrorNote, Group, GroupOptions, Hooks, Iterating, Source, Wire
+from ..errors import DeclarationError, UsageError
+from ..message import SourceStats
 from .link import Link, source_arguments, stored
 
 if TYPE_CHECKING:
-    from .stream import LocalStream
+    from .stream import EmbeddedStream
 
 
-class LocalSource(Source):
+class EmbeddedSource(Source):
     """Over the engine's source, which `native` opens at the first need."""
 
     def __init__(self, link: Link, name: str, wire: Wire) -> None:
@@ -140,10 +140,10 @@ def refuse_ordering(what: str, asked: str | None, found: Mapping[str, Any]) -> N
         )
 
 
-class LocalGroup(LocalSource, Group):
+class EmbeddedGroup(EmbeddedSource, Group):
     """A group of a stream."""
 
-    def __init__(self, link: Link, stream: LocalStream, name: str, wire: Wire) -> None:
+    def __init__(self, link: Link, stream: EmbeddedStream, name: str, wire: Wire) -> None:
         super().__init__(link, name, wire)
         self._stream = stream
 

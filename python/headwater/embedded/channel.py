@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from ..._engine import Message
-from ...abc import Channel, Headers, Overflow, Subscribing, Wire
+from .._engine import Message
+from ..abc import Channel, Headers, Overflow, Subscribing, Wire
 from .link import Link
 
 
-class LocalChannel(Channel):
+class EmbeddedChannel(Channel):
     """One channel, or a pattern of them. `publish` and `publish_now` are the engine's own functions."""
 
     def __init__(self, link: Link, name: str, wire: Wire) -> None:

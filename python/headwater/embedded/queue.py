@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
-from ... import _engine
-from ...abc import Declared, Headers, Queue, QueueEntry, QueueOptions, Wire
+from .. import _engine
+from ..abc import Declared, Headers, Queue, QueueEntry, QueueOptions, Wire
 from .link import Link, source_arguments, stored
-from .source import LocalSource, refuse_ordering
+from .source import EmbeddedSource, refuse_ordering
 
 
-class LocalQueue(LocalSource, Queue):
+class EmbeddedQueue(EmbeddedSource, Queue):
     """One queue. Once it is open, `put` and `put_now` are the engine's own functions."""
 
     def __init__(self, link: Link, name: str, wire: Wire) -> None:

@@ -9,13 +9,13 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from ...errors import ClosedError
+from ..errors import ClosedError
 
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
-    from ..._engine import Engine, LoopBell
+    from .._engine import Engine, LoopBell
 
 T = TypeVar("T")
 

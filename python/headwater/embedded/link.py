@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from ..._engine import Engine, Ready
-from ...abc import GroupOptions, QueueOptions
-from ...retry import Retry
+from .._engine import Engine, Ready
+from ..abc import GroupOptions, QueueOptions
+from ..retry import Retry
 from .waiter import Waiter
 
 T = TypeVar("T")
