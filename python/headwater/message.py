@@ -165,7 +165,7 @@ class StreamInfo:
 @dataclass(frozen=True, slots=True)
 class SourceStats:
     """What a queue or group holds. ready: could be delivered now; delayed: due later, retries too; leased: in hand.
-    oldest_age: seconds since the oldest ready one became due; oldest_lease: seconds since the oldest claim in hand.
+    oldest_age: seconds since the oldest unfinished one was stored; oldest_lease: seconds since the oldest claim in hand.
     put_total, acked_total: ever. What the engine can't know is None, never 0."""
 
     ready: int | None

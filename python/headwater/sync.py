@@ -21,6 +21,7 @@ from ._engine import Message, Position
 from .abc import Headers, Ordering, Overflow
 from .capabilities import Capabilities, Feature
 from .codec import Codec, CodecName
+from .errors import UsageError
 from .message import DeadLetter, Health, Info, Item, Retention, SourceStats, StreamInfo
 from .patterns import base as _base
 from .patterns import channel as _channel
@@ -617,6 +618,8 @@ class _Iterating(Generic[M]):
         return message
 
     def next_many(self, max: int = 1000, wait: float = 0.0) -> list[M]:
+        if max < 0:
+            raise UsageError(f"max is a whole number, at least 0, not {max}")
         messages: list[M] = self._open().next_many(max, wait)
         return messages
 

@@ -59,8 +59,14 @@ impl Position {
 impl Position {
     #[new]
     #[pyo3(signature = (stream, seq, shard=0))]
-    fn py_new(stream: Py<PyString>, seq: u64, shard: u32) -> Self {
-        Self { stream, seq, shard }
+    fn py_new(stream: Py<PyString>, seq: &Bound<'_, PyAny>, shard: i64) -> PyResult<Self> {
+        match (seq.extract(), shard.try_into()) {
+            (Ok(seq), Ok(shard)) => Ok(Self { stream, seq, shard }),
+            _ => Err(usage(
+                seq.py(),
+                &format!("a position has whole numbers from 0 on, not seq={seq}, shard={shard}"),
+            )),
+        }
     }
 
     /// The inverse of `str()`.

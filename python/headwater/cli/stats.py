@@ -19,7 +19,7 @@ def stats(
     url: Url = None,
     json: Json = False,
 ) -> None:
-    """Print depths, lag, dead letters and the age of the oldest waiting message (seconds).
+    """Print depths, lag, dead letters and the age of the oldest unfinished message (seconds).
 
     With --json the fields of Info and of StreamInfo or SourceStats, and a group's lag.
     """

@@ -153,10 +153,24 @@ class EmbeddedGroup(EmbeddedSource, Group):
             self._source = await self._link.call(stream.open_group, self._name)
         return self._source
 
+    async def _refuse_beyond(self, stream: _engine.Stream, place: Position) -> None:
+        """A group behind the end would pass over what is appended until then, and say nothing."""
+        following = (await self._link.call(stream.info))["next_seq"]
+        if place.seq > following:
+            raise UsageError(f"{place} is beyond the end of the stream of group {self._name!r}: the next position there is {following}")
+
+    async def seek(self, to: Literal["earliest", "latest"] | Position | int) -> None:
+        if isinstance(to, Position):
+            await self._refuse_beyond(await self._stream.native(), to)
+        await super().seek(to)
+
     async def declare(self, options: GroupOptions) -> Declared:
         stream = await self._stream.native()
         arguments = source_arguments(options)
         if isinstance(options.start, Position):
+            # Where the group is there, its start is of no more interest.
+            if self._name not in await self._link.call(stream.groups):
+                await self._refuse_beyond(stream, options.start)
             arguments["start_seq"] = options.start.seq
         elif isinstance(options.start, int):
             arguments["start_time_ns"] = options.start

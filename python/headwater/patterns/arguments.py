@@ -26,7 +26,14 @@ def time_ns(time: datetime, what: str = "time") -> int:
     if time.tzinfo is None or time.utcoffset() is None:
         raise UsageError(f"{what}={time.isoformat()} has no time zone: an aware datetime says which instant is meant")
     # Integers throughout: a float has no room for the microseconds of this century.
-    return (time - _EPOCH) // MICROSECOND * 1000
+    return _in_range((time - _EPOCH) // MICROSECOND * 1000, f"{what}={time.isoformat()}")
+
+
+def _in_range(ns: int, what: str) -> int:
+    """Times are stored as 64 bits of nanoseconds."""
+    if not -(2**63) <= ns < 2**63:
+        raise UsageError(f"{what} is not between the years 1678 and 2262, which is what can be stored")
+    return ns
 
 
 def seconds(value: float | timedelta, what: str, *, zero: bool = False, infinite: bool = False) -> float:
@@ -46,10 +53,10 @@ def due_ns(delay: float | timedelta | datetime) -> int | None:
         due = time_ns(delay, "delay")
         return due if due > clock.time_ns() else None
     if isinstance(delay, timedelta):
-        return clock.time_ns() + delay // MICROSECOND * 1000 if delay > timedelta(0) else None
+        return _in_range(clock.time_ns() + delay // MICROSECOND * 1000, f"delay={delay}") if delay > timedelta(0) else None
     if isinstance(delay, bool) or not isinstance(delay, (int, float)) or not math.isfinite(delay):  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
         raise UsageError(f"delay is seconds, a timedelta or an aware datetime, not {delay!r}")
-    return clock.time_ns() + round(delay * 1e9) if delay > 0 else None
+    return _in_range(clock.time_ns() + round(delay * 1e9), f"delay={delay}") if delay > 0 else None
 
 
 def priority_of(priority: int) -> int:
@@ -98,19 +105,32 @@ def one_of(value: Any, choices: tuple[Any, ...], what: str) -> None:
         raise UsageError(f"{what}={value!r}: it is one of {', '.join(repr(each) for each in choices)}")
 
 
-def place_of(place: Literal["earliest", "latest"] | Position | datetime, what: str) -> Literal["earliest", "latest"] | Position | int:
-    """A place in a stream as backends take it: times in ns."""
+def place_of(place: Literal["earliest", "latest"] | Position | datetime, what: str, stream: str) -> Literal["earliest", "latest"] | Position | int:
+    """A place in `stream` as backends take it: times in ns."""
     if isinstance(place, datetime):
         return time_ns(place, what)
-    if isinstance(place, Position) or place in ("earliest", "latest"):
+    if isinstance(place, Position):
+        return position_of(place, what, stream)
+    if place in ("earliest", "latest"):
         return place
     raise UsageError(f'{what} is "earliest", "latest", a Position or an aware datetime, not {place!r}')
 
 
-def position_of(value: Any, what: str) -> Position:
+def position_of(value: Any, what: str, stream: str) -> Position:
+    """A position of `stream`, or one that names no stream."""
     if not isinstance(value, Position):
         raise UsageError(f"{what} takes a Position, not {value!r}")
+    if value.stream not in ("", stream):
+        raise UsageError(f"{what}={value} is not a position of stream {stream!r}")
     return value
+
+
+def items_of(items: Any) -> list[Any]:
+    """A batch as a list, the caller's own where it is one."""
+    if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)):
+        # Each letter, byte or key would go as a message.
+        raise UsageError(f"a batch is an iterable of values or Items, not {type(cast('Any', items)).__name__}")
+    return cast("list[Any]", items) if isinstance(items, list) else list(items)
 
 
 def is_plain(values: list[Any], anything: bool) -> bool:

@@ -53,7 +53,7 @@ class Group(Source[T]):
         self._origin = f"{stream.name}/{name}"
         self._options = GroupOptions(
             ordering,
-            None if start is None else place_of(start, "start"),
+            None if start is None else place_of(start, "start", stream.name),
             None if lease is None else seconds(lease, "lease"),
             retry,
             None if max_hold is None else seconds(max_hold, "max_hold", infinite=True),
@@ -87,7 +87,7 @@ class Group(Source[T]):
     async def seek(self, to: Literal["earliest", "latest"] | Position | datetime) -> None:
         """Moves the group: it delivers from there on, whatever it did before, and to this group alone. What is in hand is lost to
         its holders. To a time: the first record with an event time at or after it."""
-        target = place_of(to, "seek")
+        target = place_of(to, "seek", self._stream.name)
         await self._ready()
         self._context.refuse("group", Feature.SEEK)
         await self._raw.seek(target)

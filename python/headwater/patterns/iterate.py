@@ -200,6 +200,8 @@ class Iterator(Generic[M]):
             max: at most so many.
             wait: seconds to wait for the first one.
         """
+        if max < 0:
+            raise UsageError(f"max is a whole number, at least 0, not {max}")
         if self._native is not None and ident() == self._thread:
             batch: list[M] = self._native.poll_many(max)
             if batch or wait <= 0:

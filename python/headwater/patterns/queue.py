@@ -15,7 +15,7 @@ from ..errors import HeadwaterError, UsageError
 from ..message import Item
 from ..names import check_name
 from ..retry import Retry
-from .arguments import BYTES_LIKE, at_least, due_ns, headers_of, is_plain, key_of, one_of, priority_of, seconds, text_of, time_ns
+from .arguments import BYTES_LIKE, at_least, due_ns, headers_of, is_plain, items_of, key_of, one_of, priority_of, seconds, text_of, time_ns
 from .base import ident
 from .context import Context
 from .group import check_ordering
@@ -203,7 +203,7 @@ class Queue(Source[T]):
         await self._ready()
         if atomic:
             self._context.refuse("queue", Feature.ATOMIC_BATCH)
-        values: list[Any] = items if isinstance(items, list) else list(items)
+        values = items_of(items)
         if not values:
             return []
         self._counters.put += len(values)
@@ -238,6 +238,8 @@ class Queue(Source[T]):
         Raises:
             NotFoundError: there never was such a job.
         """
+        if not isinstance(job_id, str) or not job_id:  # pyright: ignore[reportUnnecessaryIsInstance] - callers without a type checker
+            raise UsageError(f"job_id is what put returned, not {job_id!r}")
         await self._ready()
         self._context.refuse("queue", Feature.CANCEL)
         return await self._jobs.cancel(job_id)

@@ -16,7 +16,7 @@ from ..errors import HeadwaterError, UsageError
 from ..message import Item, Message, Retention, StreamInfo
 from ..names import check_name
 from ..retry import Retry
-from .arguments import BYTES_LIKE, at_least, headers_of, is_plain, key_of, one_of, place_of, position_of, text_of, time_ns
+from .arguments import BYTES_LIKE, at_least, headers_of, is_plain, items_of, key_of, one_of, place_of, position_of, text_of, time_ns
 from .base import Named, ident, normal
 from .checkpoint import Checkpoint
 from .context import Context
@@ -189,11 +189,11 @@ class Stream(Named[T]):
         if expect is not None:
             refuse("stream", Feature.EXPECT)
             if expect != "empty":
-                position_of(expect, "expect")
+                position_of(expect, "expect", self._name)
         if expect_key is not None:
             refuse("stream", Feature.EXPECT_KEY)
             if expect_key != "absent":
-                position_of(expect_key, "expect_key")
+                position_of(expect_key, "expect_key", self._name)
             if key is None:
                 raise UsageError("expect_key asks about a key: give key= too")
         if time is not None:
@@ -229,7 +229,7 @@ class Stream(Named[T]):
         await self._ready()
         if atomic:
             self._context.refuse("stream", Feature.ATOMIC_BATCH)
-        values: list[Any] = items if isinstance(items, list) else list(items)
+        values = items_of(items)
         if not values:
             return []
         plain = is_plain(values, self._coding.any)
@@ -290,10 +290,10 @@ class Stream(Named[T]):
         if (after is not None) + (last is not None) + (start != "earliest") > 1:
             raise UsageError("give one of start, after and last")
         options = ReadOptions(
-            start=place_of(start, "start"),
-            after=() if after is None else after.positions if isinstance(after, Checkpoint) else (position_of(after, "after"),),
+            start=place_of(start, "start", self._name),
+            after=() if after is None else after.positions if isinstance(after, Checkpoint) else (position_of(after, "after", self._name),),
             last=at_least(last, 0, "last"),
-            stop=None if stop is None else time_ns(stop, "stop") if isinstance(stop, datetime) else position_of(stop, "stop"),
+            stop=None if stop is None else time_ns(stop, "stop") if isinstance(stop, datetime) else position_of(stop, "stop", self._name),
             follow=follow,
             key=key_of(key),
             skip_trimmed=trimmed == "skip",
@@ -316,7 +316,7 @@ class Stream(Named[T]):
         """Removes the records below `before`. Groups that had not finished them go on behind."""
         await self._ready()
         self._context.refuse("stream", Feature.RETENTION)
-        await self._raw.trim(position_of(before, "before"))
+        await self._raw.trim(position_of(before, "before", self._name))
 
     def group(
         self,
