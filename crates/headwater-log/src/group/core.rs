@@ -62,12 +62,6 @@ pub(super) enum Patience {
     Until(Instant),
 }
 
-impl Patience {
-    fn of(deadline: Option<Instant>) -> Self {
-        Self::Until(deadline.unwrap_or_else(Instant::now))
-    }
-}
-
 impl Core {
     /// Opens the group whose directory has these logs. `start` writes its first entries, where it is new.
     pub fn open(
@@ -120,13 +114,13 @@ impl Core {
     }
 
     /// Decides something and writes it down: `work` sees the newest state, under the group's lock, and its entries become one record
-    /// of the journal, which applies whole or not at all. Where it fails, nothing has changed.
+    /// of the journal, which applies whole or not at all. Where it fails, nothing has changed. `deadline` None: op_timeout from now.
     pub fn operate<T>(
         &self,
         deadline: Option<Instant>,
         work: impl FnOnce(&mut Op<'_>) -> Result<T>,
     ) -> Result<T> {
-        let patience = Patience::of(deadline);
+        let patience = deadline.map_or_else(|| self.patience(), Patience::Until);
         let mut replica = self.replica(patience)?;
         let (answer, _) = self.run(&mut replica, patience, work)?;
         Ok(answer)
@@ -134,13 +128,13 @@ impl Core {
 
     /// As `operate`; returns when what was written is as safe as this process's acknowledgements must be.
     pub fn operate_durably<T>(&self, work: impl FnOnce(&mut Op<'_>) -> Result<T>) -> Result<T> {
-        let deadline = self.soon();
-        let patience = Patience::of(deadline);
+        let deadline = Instant::now() + self.ctx.op_timeout;
+        let patience = Patience::Until(deadline);
         let (answer, written) = {
             let mut replica = self.replica(patience)?;
             self.run(&mut replica, patience, work)?
         };
-        self.wait_durable(written, deadline)?;
+        self.wait_durable(written, Some(deadline))?;
         Ok(answer)
     }
 
@@ -276,7 +270,7 @@ impl Core {
 
     /// The slot says how many deliveries this process holds: while there are any, its heart beats.
     #[inline]
-    fn count_leases(&self, replica: &mut Replica, me: &Owner) {
+    pub(super) fn count_leases(&self, replica: &mut Replica, me: &Owner) {
         let held = replica.machine.leased_by(me);
         if held != replica.held {
             self.ctx

@@ -115,7 +115,7 @@ struct Heads {
     /// Where in the list the last answer was.
     at: usize,
     peek: Peek,
-    /// For what lies below `from`.
+    /// For what is not in the list.
     older: Option<Cursor>,
 }
 
@@ -204,6 +204,12 @@ impl Heads {
         Ok(())
     }
 
+    /// Whether a record at this position would be in the list.
+    #[inline]
+    fn has_read(&self, seq: u64) -> bool {
+        seq >= self.from && seq < self.cursor.next_seq()
+    }
+
     fn known(&self, seq: u64) -> Option<Known> {
         let guess = self.list.get(self.at).filter(|k| k.head.seq == seq);
         if let Some(known) = guess {
@@ -221,7 +227,7 @@ impl Heads {
         if seq < self.log.first_seq() {
             return Ok(None);
         }
-        if seq >= self.from {
+        if self.has_read(seq) {
             let Some(known) = self.known(seq) else {
                 return Ok(None);
             };
@@ -401,7 +407,7 @@ impl Feed for Feeder {
         let by_key = self.by_key;
         if note == 0 {
             if let Some(heads) = self.lane(lane, seq)? {
-                if seq >= heads.from && seq >= heads.log.first_seq() {
+                if heads.has_read(seq) && seq >= heads.log.first_seq() {
                     return Ok(heads.known(seq).map(|known| known.head));
                 }
             }

@@ -197,6 +197,7 @@ impl Core {
         let outcome = self.replica(Patience::None).and_then(|mut replica| {
             self.release_dropped(&mut replica, patience)?;
             replica.catch_up(&self.journal)?;
+            self.count_leases(&mut replica, &shared.me());
             self.expire_the_dead(&mut replica, patience)?;
             self.expire_the_still(&mut replica, patience)?;
             self.expire_the_held(&mut replica, patience)

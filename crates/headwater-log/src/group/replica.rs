@@ -27,6 +27,8 @@ const ARCHIVE: Retention = Retention {
     bytes: Some(256 << 20),
     records: None,
 };
+/// So often a replica begins again that finds the journal behind its snapshot gone.
+const RELOADS: usize = 5;
 /// The word of the journal's page that holds the position of the newest snapshot.
 const SNAPSHOT_WORD: usize = 8;
 /// And the one that holds where the notes ended then.
@@ -36,6 +38,10 @@ pub(super) struct Replica {
     pub machine: Machine,
     /// In the journal.
     cursor: Cursor,
+    /// What it was begun from.
+    loaded: Loaded,
+    /// All that was there when it was opened is read: from here on the journal's positions have no gaps.
+    live: bool,
     /// Up to where the journal was read.
     tail: u64,
     pub feed: Feeder,
@@ -95,23 +101,48 @@ fn load(storage: &dyn Storage, path: &Path) -> Result<Machine> {
     snapshot::decode(bytes, path)
 }
 
+/// Where a replica begins.
+#[derive(Clone, Copy, Debug)]
+struct Loaded {
+    /// The snapshot's position; 0: none.
+    snapshot: u64,
+    /// The first segment of the journal, before the snapshot was looked for.
+    first: u64,
+}
+
+impl Loaded {
+    /// Whether the journal still is what it was then, behind the snapshot.
+    fn holds(&self, journal: &Log) -> Result<bool> {
+        let first = first_of(journal)?;
+        Ok(first <= self.snapshot + 1 || first == self.first)
+    }
+}
+
+fn first_of(journal: &Log) -> Result<u64> {
+    Ok(journal.segment_bases()?.first().copied().unwrap_or(1))
+}
+
 /// The state of the newest snapshot that can be read and that the journal goes on from; else an empty one.
-fn newest(ctx: &EngineCtx, journal: &Log) -> Result<Machine> {
+fn newest(ctx: &EngineCtx, journal: &Log) -> Result<(Machine, Loaded)> {
+    let first = first_of(journal)?;
+    let empty = journal.ordinal() == 0;
+    let goes_on = |n: u64| n < journal.next_seq() && (first <= n + 1 || empty);
     let mut damaged = None;
     for n in snapshots(&*ctx.storage, &journal.dir)? {
         let path = journal.dir.join(file_name(n));
         match load(&*ctx.storage, &path) {
-            Ok(machine) if machine.applied == n && n < journal.next_seq() => return Ok(machine),
-            Ok(_) => damaged = Some(path),
-            Err(Error::Corruption { .. }) => damaged = Some(path),
+            Ok(machine) if machine.applied == n && goes_on(n) => {
+                return Ok((machine, Loaded { snapshot: n, first }))
+            }
+            Ok(_) | Err(Error::Corruption { .. }) => damaged = Some(path),
             // Replaced by a newer one since the directory was read.
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }
-    let complete = journal.segment_bases()?.first() == Some(&1);
-    if complete || journal.ordinal() == 0 {
-        return Ok(Machine::default());
+    if first == 1 || empty {
+        let loaded = Loaded { snapshot: 0, first };
+        return Ok((Machine::default(), loaded));
     }
     Err(Error::Corruption {
         file: damaged.unwrap_or_else(|| journal.dir.clone()),
@@ -128,9 +159,11 @@ impl Replica {
         notes: &Arc<Log>,
         lanes: &Arc<Lanes>,
     ) -> Result<Self> {
-        let machine = newest(ctx, journal)?;
+        let (machine, loaded) = newest(ctx, journal)?;
         Ok(Self {
             cursor: Cursor::new_to_tail(journal, machine.applied + 1),
+            loaded,
+            live: false,
             tail: 0,
             feed: Feeder::new(lanes, notes),
             writer: Writer::default(),
@@ -156,24 +189,41 @@ impl Replica {
         if tail == self.tail && self.broken.is_none() {
             return Ok(());
         }
-        self.read_journal(tail)
+        self.read_journal(journal, tail)
     }
 
-    fn read_journal(&mut self, tail: u64) -> Result<()> {
+    fn read_journal(&mut self, journal: &Log, tail: u64) -> Result<()> {
         if let Some(why) = self.broken {
             return Err(self.unusable(why));
         }
+        for _ in 0..RELOADS {
+            if self.read_on()? && (self.live || self.loaded.holds(journal)?) {
+                self.live = true;
+                self.tail = tail;
+                return Ok(());
+            }
+            self.reload()?;
+        }
+        Err(self.unusable("its journal was let go of faster than it could be read"))
+    }
+
+    /// Applies what the journal has. False: it was let go of before it was read, by processes that went on meanwhile.
+    fn read_on(&mut self) -> Result<bool> {
         loop {
             let record = match self.cursor.next() {
                 Ok(Some(record)) => record,
-                Ok(None) => break,
+                Ok(None) => return Ok(true),
                 Err(error) => {
                     self.broken = Some("a record of its journal is damaged");
                     return Err(error);
                 }
             };
-            if record.seq <= self.machine.applied {
+            let applied = self.machine.applied;
+            if record.seq <= applied {
                 continue;
+            }
+            if self.live && record.seq != applied + 1 {
+                return Ok(false);
             }
             self.broken = Some("a change of its state broke off");
             self.machine
@@ -182,7 +232,16 @@ impl Replica {
             self.records += 1;
             self.bytes += record.value.len() as u64;
         }
-        self.tail = tail;
+    }
+
+    /// Begins again from the newest snapshot.
+    #[cold]
+    fn reload(&mut self) -> Result<()> {
+        let journal = Arc::clone(self.cursor.log());
+        (self.machine, self.loaded) = newest(&journal.ctx, &journal)?;
+        self.cursor = Cursor::new_to_tail(&journal, self.machine.applied + 1);
+        self.live = false;
+        self.ranks = [None; LANES];
         Ok(())
     }
 

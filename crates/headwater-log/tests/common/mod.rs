@@ -74,6 +74,20 @@ impl Other {
         }
     }
 
+    /// The next line that it says; None: it has ended.
+    pub fn rest(&mut self) -> Option<String> {
+        loop {
+            let mut line = String::new();
+            if self.output.read_line(&mut line).unwrap() == 0 {
+                return None;
+            }
+            // The last line of one that was killed may be half.
+            if let Some(said) = line.strip_prefix('@').filter(|said| said.ends_with('\n')) {
+                return Some(said.trim().to_owned());
+            }
+        }
+    }
+
     pub fn say(&mut self, line: &str) {
         writeln!(self.input, "{line}").unwrap();
         self.input.flush().unwrap();
