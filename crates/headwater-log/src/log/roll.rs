@@ -4,9 +4,9 @@ use std::sync::atomic::{compiler_fence, Ordering};
 use std::sync::Arc;
 
 use super::frame::{self, gap_reason, HEADER, ROLL_BYTES};
-use super::now_ns;
-use super::segment::{Header, Seal, Segment, LARGEST, START};
+use super::segment::{Header, Seal, Segment, LARGEST, SMALLEST, START};
 use super::writer::{LogGuard, INDEXED_OFF, INDEXED_ORDINAL};
+use super::{now_ns, Log};
 use crate::error::{Error, Result};
 use crate::shared::layout::intent_op;
 
@@ -26,7 +26,9 @@ impl LogGuard<'_> {
         let next_seq = state.next_seq.load(Ordering::Relaxed);
         self.intend(intent_op::ROLL, tail, 0);
         let least = (START + len as u64 + ROLL_BYTES as u64).next_multiple_of(4096);
-        let mut size = (old.header.file_size * 2).min(LARGEST).max(least);
+        let mut size = (old.header.file_size * 2)
+            .min(self.log.largest_segment())
+            .max(least);
         let max_time = state.max_time.load(Ordering::Relaxed);
         let segment = loop {
             let header = Header {
@@ -119,5 +121,17 @@ impl LogGuard<'_> {
         state.next_seq.store(to, Ordering::Relaxed);
         self.publish(lba + len as u64, None);
         Ok(())
+    }
+}
+
+impl Log {
+    /// The size beyond which a segment does not grow. Whole segments are forgotten, never the one that is written: with a limit
+    /// on bytes they stay so small that what is kept beyond the limit is a part of it.
+    fn largest_segment(&self) -> u64 {
+        let limit = self.reload_meta().ok().and_then(|meta| {
+            let limit = meta.config.get("retention")?.get("bytes")?.as_u64()?;
+            Some((limit / 4) & !4095)
+        });
+        limit.map_or(LARGEST, |limit| limit.clamp(SMALLEST, LARGEST))
     }
 }
