@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from .rows import Unit
+from .rows import Row, Unit
 
 
 class RunResult(msgspec.Struct, frozen=True):
@@ -50,11 +50,12 @@ class RowResult(msgspec.Struct, frozen=True):
     runs: list[RunResult]
 
     @classmethod
-    def of(cls, row: str, title: str, unit: Unit, runs: Sequence[RunResult], refused: str | None = None) -> RowResult:
-        figures = [each for run in runs if (each := run.figure(unit)) is not None]
+    def of(cls, row: Row, runs: Sequence[RunResult], refused: str | None = None) -> RowResult:
+        """The result of these runs."""
+        figures = [each for run in runs if (each := run.figure(row.unit)) is not None]
         tails = [run.p99_us for run in runs if run.p99_us is not None]
         return cls(
-            row, title, unit,
+            row.name, row.title, row.unit,
             statistics.median(figures) if figures else None, min(figures, default=None), max(figures, default=None),
             statistics.median(tails) if tails else None, refused, list(runs),
         )  # fmt: skip

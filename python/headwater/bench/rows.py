@@ -25,19 +25,21 @@ class Row:
     least_size: int = 8
 
 
+_STREAMS, _WORK, _CHANNELS, _LATENCY = (f"{__package__}.{name}" for name in ("streams", "work", "channels", "latency"))
+
 ROWS = (
-    Row("append", "append one by one, sync, bytes → read in batches", "stream", "streams", "messages/s", 1_000_000),
-    Row("append-await", "await append one by one → async for", "stream", "streams", "messages/s", 1_000_000),
-    Row("append-many", "append_many of 1000 → batched read", "stream", "streams", "messages/s", 2_000_000),
-    Row("append-typed", "typed (msgspec.Struct, JSON) one by one → typed read", "stream", "streams", "messages/s", 500_000, 60),
-    Row("group", 'group, ordering="key", 1000 keys: consume and ack one by one', "group", "work", "messages/s", 150_000),
-    Row("group-batch", 'group, ordering="key", 1000 keys: consume and ack in batches', "group", "work", "messages/s", 500_000),
-    Row("queue", "queue: put → take → ack one by one", "queue", "work", "messages/s", 100_000),
-    Row("queue-batch", "queue: put → take → ack in batches of 100", "queue", "work", "messages/s", 400_000),
-    Row("channel", "channel: publish → subscriber", "channel", "channels", "messages/s", 1_000_000),
-    Row("latency", "one way, a sleeping sync reader", "stream", "latency", "µs", 500, 16),
-    Row("latency-asyncio", "one way, a sleeping asyncio reader", "stream", "latency", "µs", 500, 16),
-    Row("latency-spin", "one way, a spinning reader", "stream", "latency", "µs", 500, 16),
+    Row("append", "append one by one, sync, bytes → read in batches", "stream", _STREAMS, "messages/s", 1_000_000),
+    Row("append-await", "await append one by one → async for", "stream", _STREAMS, "messages/s", 1_000_000),
+    Row("append-many", "append_many of 1000 → batched read", "stream", _STREAMS, "messages/s", 2_000_000),
+    Row("append-typed", "typed (msgspec.Struct, JSON) one by one → typed read", "stream", _STREAMS, "messages/s", 500_000, 60),
+    Row("group", 'group, ordering="key", 1000 keys: consume and ack one by one', "group", _WORK, "messages/s", 150_000),
+    Row("group-batch", 'group, ordering="key", 1000 keys: consume and ack in batches', "group", _WORK, "messages/s", 500_000),
+    Row("queue", "queue: put → take → ack one by one", "queue", _WORK, "messages/s", 100_000),
+    Row("queue-batch", "queue: put → take → ack in batches of 100", "queue", _WORK, "messages/s", 400_000),
+    Row("channel", "channel: publish → subscriber", "channel", _CHANNELS, "messages/s", 1_000_000),
+    Row("latency", "one way, a sleeping sync reader", "stream", _LATENCY, "µs", 500, 16),
+    Row("latency-asyncio", "one way, a sleeping asyncio reader", "stream", _LATENCY, "µs", 500, 16),
+    Row("latency-spin", "one way, a spinning reader", "stream", _LATENCY, "µs", 500, 16),
 )
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import msgspec
+
 from .. import sync
 from ..errors import NotFoundError, UnsupportedError, UsageError
 from .pair import PairError, run_pair
@@ -63,12 +65,11 @@ def measure(plan: Plan, progress: Callable[[Row, int], None] | None = None, done
     """
     before = load()
     rows: list[RowResult] = []
-    with _place(plan) as (url, directory):
+    with place(plan) as (url, directory):
         for row in plan.rows:
-            result = _row(plan, row, url, progress)
-            rows.append(result)
+            rows.append(_row(plan, row, url, progress))
             if done is not None:
-                done(result)
+                done(rows[-1])
         facts = machine(directory, before)
     return Report(datetime.now(UTC), sys.argv, plan.url or "a temporary directory", facts, plan.size, plan.runs, plan.seconds, plan.messages, rows)
 
@@ -78,8 +79,8 @@ def _scheme(url: str) -> str:
 
 
 @contextmanager
-def _place(plan: Plan) -> Generator[tuple[str, str | None]]:
-    """The URL, and the directory if it is one."""
+def place(plan: Plan) -> Generator[tuple[str, str | None]]:
+    """The URL to measure at, and the directory if it is one; a temporary one is removed at the end."""
     if plan.url is not None:
         yield plan.url, plan.url.partition(":")[2].partition("?")[0] if _scheme(plan.url) == "local" else None
         return
@@ -96,21 +97,27 @@ def _row(plan: Plan, row: Row, url: str, progress: Callable[[Row, int], None] | 
         if progress is not None:
             progress(row, number)
         try:
-            runs.append(_run(plan, row, url))
+            runs.append(run_once(plan, row, url))
         except UnsupportedError as refused:
-            return RowResult.of(row.name, row.title, row.unit, runs, str(refused))
-        except PairError as failed:
-            runs.append(RunResult(plan.count(row), error=str(failed)))
-    return RowResult.of(row.name, row.title, row.unit, runs)
+            return RowResult.of(row, runs, str(refused))
+    return RowResult.of(row, runs)
 
 
-def _run(plan: Plan, row: Row, url: str) -> RunResult:
-    count = plan.count(row)
+def run_once(plan: Plan, row: Row, url: str) -> RunResult:
+    """One run of the row at `url`; what goes wrong is in the result. UnsupportedError where the engine refuses the pattern."""
     name = f"bench-{secrets.token_hex(6)}"
-    consumer = Spec(row.name, row.sides, "consume", url, name, count, plan.size)
-    producer = Spec(row.name, row.sides, "produce", url, name, count, plan.size)
     with _object(row, url, name):
-        heard, sent = run_pair(consumer, producer, TIMEOUT + 10 * plan.seconds)
+        return run_sides(plan, row, row.sides, url, name)
+
+
+def run_sides(plan: Plan, row: Row, sides: str, url: str, name: str) -> RunResult:
+    """One run by the sides that the module `sides` has for the row, through `name` at `url`; what goes wrong is in the result."""
+    count = plan.count(row)
+    consumer = Spec(row.name, sides, "consume", url, name, count, plan.size)
+    try:
+        heard, sent = run_pair(consumer, msgspec.structs.replace(consumer, side="produce"), TIMEOUT + 10 * plan.seconds)
+    except PairError as failed:
+        return RunResult(count, error=str(failed))
     return _figures(row, count, heard, sent)
 
 

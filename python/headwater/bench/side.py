@@ -16,7 +16,7 @@ import msgspec
 
 
 class Spec(msgspec.Struct, frozen=True):
-    """messages: of `size` bytes each, through the object `name` of the engine at `url`."""
+    """sides: the module whose SIDES does it. messages: of `size` bytes each, through the object `name` of the engine at `url`."""
 
     row: str
     sides: str
@@ -68,7 +68,7 @@ Sides: TypeAlias = Mapping[tuple[str, str], Callable[[Spec, Clock], None]]
 def main() -> None:
     """Does one side, and says how it went."""
     spec = msgspec.json.decode(sys.stdin.readline(), type=Spec)
-    sides: Sides = importlib.import_module(f"headwater.bench.{spec.sides}").SIDES
+    sides: Sides = importlib.import_module(spec.sides).SIDES
     clock, error = Clock(), None
     try:
         sides[spec.row, spec.side](spec, clock)
