@@ -7,6 +7,8 @@
 //! ```
 //! Numbers are LEB128 varints unless a width is given (little-endian). Unknown tags are refused: an older program must not
 //! guess what a newer one did.
+//!
+//! Over 500 lines: what writes each entry and what reads it stand side by side.
 
 use std::path::PathBuf;
 

@@ -2,6 +2,8 @@
 //!
 //! Below a lane's cursor every record is either in `jobs` or done, so that nothing is kept of what is finished. The heaps
 //! are hints, checked against `jobs` when something is taken from them; all else changes only in `apply`.
+//!
+//! Over 500 lines: one state, and all that may change it.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};

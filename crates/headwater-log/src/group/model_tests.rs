@@ -1,4 +1,6 @@
 //! The machine and its decisions against a small oracle, over random operations by several replicas (I6–I8 of the design).
+//!
+//! Over 500 lines: an oracle, and every operation that it is asked about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

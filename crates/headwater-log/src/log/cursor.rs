@@ -397,7 +397,7 @@ const RECORDS: u64 = 1 << 31;
 
 impl Cursor {
     /// As `next`, over damaged places: the record, and how many were probably lost in front of it.
-    pub(super) fn next_over(&mut self) -> Result<Option<(RecordRef<'_>, u64)>> {
+    pub(crate) fn next_over(&mut self) -> Result<Option<(RecordRef<'_>, u64)>> {
         let mut damaged = None;
         // The loop hands a borrow of itself out, which the borrow checker accepts only through a pointer.
         let me: *mut Self = self;

@@ -9,7 +9,7 @@ use super::{now_ns, LogKind, Record};
 use crate::ctx::EngineCtx;
 use crate::error::Error;
 use crate::shared::layout::intent_op;
-use crate::stream::{Conditions, ReadOptions, Start, Stream, Wait};
+use crate::stream::{Conditions, ExpectKey, ReadOptions, Start, Stream, Wait};
 use crate::testing::{stream, Place};
 
 fn append(stream: &Stream, value: &[u8]) -> u64 {
@@ -368,4 +368,38 @@ fn metadata_that_is_cut_is_an_error_and_no_signal() {
         let found = crate::object::find(&ctx, "s", "orders");
         assert!(matches!(found, Err(Error::Corruption { .. })), "{len}");
     }
+}
+
+#[test]
+fn ids_and_keys_are_known_over_damage() {
+    let mut place = Place::memory();
+    let ctx = place.open(0, 0);
+    let orders = stream(&ctx);
+    let soon = || Wait::Until(Instant::now() + Duration::from_secs(10));
+    let record = |n: u8| Record {
+        value: b"x",
+        key: Some(b"k"),
+        id: Some([b"a", b"b", b"c"][n as usize]),
+        ..Record::default()
+    };
+    for n in 0..3 {
+        orders
+            .append(&record(n), &Conditions::default(), soon())
+            .unwrap();
+    }
+    flip(&active(&orders), START as usize + 40);
+    let orders = stream(&place.open(place.session, 0));
+    let again = orders
+        .append(&record(1), &Conditions::default(), soon())
+        .unwrap();
+    assert!(again.duplicate);
+    let conditions = Conditions {
+        expect_key: Some(ExpectKey::Seq(3)),
+        ..Conditions::default()
+    };
+    let last = Record {
+        id: None,
+        ..record(0)
+    };
+    assert!(orders.append(&last, &conditions, soon()).is_ok());
 }

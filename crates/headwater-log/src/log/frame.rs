@@ -8,6 +8,8 @@
 //! +32 TLVs, then records: u32 vlen | u16 klen | u16 x (bits 0–11 ext / 8; 12 tombstone) | TLVs | key | value | pad
 //! ```
 //! A TLV is `u16 type, u16 len, u32 small` and `len` bytes padded to 8.
+//!
+//! Over 500 lines: what writes these bytes and what reads them stand side by side.
 
 use super::checksum::crc32c;
 

@@ -8,6 +8,8 @@ mod find;
 pub mod frame;
 pub mod header;
 mod heal;
+#[cfg(test)]
+mod model_tests;
 pub mod quarantine;
 mod recovery;
 mod repair;
