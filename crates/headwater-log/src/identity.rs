@@ -92,6 +92,34 @@ const REFUSED: [(i64, &str); 12] = [
     (0x786F_4256, "a VirtualBox shared folder"),
 ];
 
+/// File systems that write to new places each time.
+const COPYING: [(i64, &str); 3] = [
+    (0x9123_683E, "btrfs"),
+    (0x2FC1_2FC1, "ZFS"),
+    (0xCA45_1A4E, "bcachefs"),
+];
+
+fn named_fs(dir: &Path, names: &'static [(i64, &'static str)]) -> Option<&'static str> {
+    let found = rustix::fs::statfs(dir).ok()?;
+    // The field is signed on some machines and narrower on others; the numbers are 32 bits wide.
+    #[allow(clippy::unnecessary_cast)]
+    let kind = (found.f_type as i64) & 0xFFFF_FFFF;
+    names
+        .iter()
+        .find(|(number, _)| *number == kind)
+        .map(|(_, name)| *name)
+}
+
+/// The name of the network file system that a directory lies on, if it does.
+pub(crate) fn shared_fs(dir: &Path) -> Option<&'static str> {
+    named_fs(dir, &REFUSED)
+}
+
+/// The name of the copying file system that a directory lies on, if it does.
+pub(crate) fn copying_fs(dir: &Path) -> Option<&'static str> {
+    named_fs(dir, &COPYING)
+}
+
 /// Makes the directory when it is missing, and refuses what cannot be one: a network file system, a file, somebody
 /// else's files. Nothing is written into a directory that is refused.
 ///
@@ -121,11 +149,7 @@ pub(crate) fn prepare(dir: &Path, options: &OpenOptions) -> Result<()> {
         Err(e) => return Err(cannot(e.to_string())),
     }
     if !options.allow_network_fs {
-        let found = rustix::fs::statfs(dir).map_err(|e| cannot(e.to_string()))?;
-        // The field is signed on some machines and narrower on others; the numbers are 32 bits wide.
-        #[allow(clippy::unnecessary_cast)]
-        let kind = (found.f_type as i64) & 0xFFFF_FFFF;
-        if let Some((_, name)) = REFUSED.iter().find(|(number, _)| *number == kind) {
+        if let Some(name) = shared_fs(dir) {
             return Err(cannot(format!(
                 "it lies on {name}, where processes of several machines can meet; use a local file system, or \
                  options={{'allow_network_fs': True}} if only one machine ever opens it"
@@ -223,7 +247,7 @@ impl Identity {
         Ok(made)
     }
 
-    fn parse(dir: &Path, bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn parse(dir: &Path, bytes: &[u8]) -> Result<Self> {
         let refused = |found: String| Error::Incompatible {
             path: dir.to_owned(),
             found,
@@ -291,7 +315,7 @@ impl Identity {
     }
 }
 
-fn word(durability: Durability) -> &'static str {
+pub(crate) fn word(durability: Durability) -> &'static str {
     match durability {
         Durability::Never => "never",
         Durability::Interval => "interval",

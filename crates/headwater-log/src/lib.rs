@@ -1,9 +1,11 @@
 //! The embedded engine of headwater: streams, groups, queues and channels in a directory that any number of processes
 //! share. Pure Rust; knows no Python. See docs/design/engine.md for the files and the protocol.
 
+pub mod backup;
 pub mod catalog;
 pub mod channel;
 pub mod ctx;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod fail;

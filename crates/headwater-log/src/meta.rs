@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::log::checksum::crc32c;
 use crate::log::LogKind;
-use crate::storage::Storage;
+use crate::storage::{Map, Storage};
 
-const SLOT: usize = 4096;
+pub(crate) const SLOT: usize = 4096;
 const MAGIC: [u8; 8] = *b"HWMETA\r\n";
-const FILE: &str = "meta.bin";
+pub(crate) const FILE: &str = "meta.bin";
 
 /// Why a hole is there: all records in it were done with. Any other reason is damage.
 pub const FINISHED: &str = "finished";
@@ -41,7 +41,7 @@ pub struct Meta {
     #[serde(default)]
     pub holes: Vec<Hole>,
     #[serde(skip)]
-    generation: u64,
+    pub(crate) generation: u64,
 }
 
 fn one() -> u64 {
@@ -76,6 +76,14 @@ impl Meta {
             first_note: 1,
             holes: Vec::new(),
             generation: 0,
+        }
+    }
+
+    /// The same for a file of its own.
+    pub(crate) fn fresh(&self) -> Self {
+        Self {
+            generation: 0,
+            ..self.clone()
         }
     }
 
@@ -127,6 +135,15 @@ impl Meta {
             storage.extend(&file, &path, 2 * SLOT as u64)?;
         }
         let map = storage.map(&file, &path, 2 * SLOT, true)?;
+        if self.generation == 0 {
+            // Both from the beginning, so that damage to one costs nothing.
+            self.write(&map)?;
+        }
+        self.write(&map)?;
+        storage.sync(&file, &path)
+    }
+
+    fn write(&mut self, map: &Map) -> Result<()> {
         self.generation += 1;
         let json = serde_json::to_vec(self)
             .map_err(|e| Error::Usage(format!("metadata of {}: {e}", self.name)))?;
@@ -146,11 +163,12 @@ impl Meta {
         let crc = crc32c(0, &bytes[..SLOT - 4]);
         bytes[SLOT - 4..].copy_from_slice(&crc.to_le_bytes());
         map.write((self.generation % 2) as usize * SLOT, &bytes);
-        storage.sync(&file, &path)
+        Ok(())
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Meta> {
+/// What a slot says. None: nothing was ever written to it, or it is damaged.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Meta> {
     let crc = u32::from_le_bytes(bytes[SLOT - 4..].try_into().ok()?);
     if bytes[..8] != MAGIC || crc32c(0, &bytes[..SLOT - 4]) != crc {
         return None;
@@ -159,4 +177,13 @@ fn decode(bytes: &[u8]) -> Option<Meta> {
     let mut meta: Meta = serde_json::from_slice(bytes.get(24..24 + len)?).ok()?;
     meta.generation = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
     Some(meta)
+}
+
+/// The metadata of a directory as it is now, for whoever only looks.
+pub(crate) fn read(dir: &Path) -> Option<Meta> {
+    let bytes = std::fs::read(dir.join(FILE)).ok()?;
+    bytes
+        .chunks_exact(SLOT)
+        .filter_map(decode)
+        .max_by_key(|meta| meta.generation)
 }

@@ -135,6 +135,17 @@ pub fn list(ctx: &EngineCtx, parent: &str) -> Result<Vec<(String, Meta)>> {
     Ok(found)
 }
 
+/// The directories of all objects below `parent`, relative to the root, also of those that can't be read.
+pub fn names(ctx: &EngineCtx, parent: &str) -> Result<Vec<String>> {
+    let names = ctx.storage.list(&ctx.root.join(parent))?;
+    Ok(names
+        .into_iter()
+        .filter(|name| !name.starts_with('.'))
+        .map(|name| format!("{parent}/{name}"))
+        .filter(|rel| ctx.root.join(rel).is_dir())
+        .collect())
+}
+
 /// Opens one log of an object; the page is found or made. `setup` is held by the caller where the page may be new.
 pub fn open_log(ctx: &Arc<EngineCtx>, rel: &str, meta: &Meta, kind: LogKind) -> Result<Arc<Log>> {
     let oid = log_oid(meta.oid, kind);

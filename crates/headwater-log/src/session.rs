@@ -192,6 +192,47 @@ impl SessionFile {
     }
 }
 
+/// What doctor sees of the file `session`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SessionLook {
+    pub newest: Option<SessionEnd>,
+    /// By sector.
+    pub damaged: [bool; 2],
+    /// The file is the one that was written to, no copy.
+    pub own_file: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionEnd {
+    pub session: u64,
+    pub last_unclean: u64,
+    pub last_lossy: u64,
+    pub clean: bool,
+    pub same_boot: bool,
+}
+
+/// Reads the file `session` without making or changing anything.
+pub(crate) fn look(dir: &Path) -> Result<SessionLook> {
+    let path = dir.join("session");
+    let file = fs::File::open(&path).map_err(Error::io("open", &path))?;
+    let file = SessionFile { path, file };
+    let (newest, whole) = file.read()?;
+    let mut bytes = [0u8; 2 * SECTOR];
+    let _ = file.file.read_at(&mut bytes, 0);
+    let wrong = |n: usize| Record::decode(&bytes[n * SECTOR..(n + 1) * SECTOR]).is_none();
+    Ok(SessionLook {
+        damaged: [!whole && wrong(0), !whole && wrong(1)],
+        own_file: newest.is_some_and(|newest| file.is_of(&newest).unwrap_or(false)),
+        newest: newest.map(|newest| SessionEnd {
+            session: newest.session,
+            last_unclean: newest.last_unclean,
+            last_lossy: newest.last_lossy,
+            clean: newest.clean,
+            same_boot: newest.boot == boot_id(),
+        }),
+    })
+}
+
 /// The gate for entering, leaving, creating, deleting and growing; its bytes name the holder. Released on drop.
 pub struct Setup(#[allow(dead_code)] /* closing it releases the lock */ Held);
 

@@ -21,6 +21,7 @@ mod ready;
 mod source;
 mod stream;
 mod subscription;
+mod tools;
 mod writing;
 
 use pyo3::prelude::*;
@@ -65,6 +66,10 @@ mod _engine {
     use crate::stream::Stream;
     #[pymodule_export]
     use crate::subscription::Subscription;
+    #[pymodule_export]
+    use crate::tools::backup;
+    #[pymodule_export]
+    use crate::tools::doctor;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -319,7 +319,7 @@ impl<'a> Frame<'a> {
 
     /// Whether bytes that a length was found for may be a frame at or above `least`: without their checksum.
     #[inline]
-    pub(super) fn plausible(bytes: &[u8], least: u64) -> bool {
+    pub(crate) fn plausible(bytes: &[u8], least: u64) -> bool {
         let frame = Frame { bytes };
         frame.flags() & !flag::KNOWN == 0
             && HEADER + frame.ext_bytes() <= bytes.len()
@@ -328,7 +328,7 @@ impl<'a> Frame<'a> {
 
     /// A frame that was checked before, from the same bytes.
     #[inline]
-    pub(super) fn trusted(bytes: &'a [u8]) -> Self {
+    pub(crate) fn trusted(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
@@ -493,6 +493,13 @@ impl<'a> RecordRef<'a> {
 
     pub fn unique(&self) -> Option<&'a [u8]> {
         self.find(tlv::UNIQUE)
+    }
+
+    /// A field that must not be ignored, and that this version does not know.
+    pub(crate) fn unknown(&self) -> Option<u16> {
+        Tlvs(self.tlvs)
+            .map(|(kind, _)| kind)
+            .find(|kind| *kind >= tlv::CRITICAL)
     }
 
     pub fn to_owned(&self) -> OwnedRecord {

@@ -6,7 +6,7 @@ use super::segment::{Header, Segment};
 use super::Log;
 use crate::error::{Error, Result};
 
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 impl Log {
     /// A segment whose file is cut, or in whose header one bit has flipped, as it was; None where that cannot be known.
@@ -52,7 +52,7 @@ impl Log {
 
 /// The sector with the one bit flipped back that makes its checksum right: for sectors of this length no two bits do (CRC32C
 /// tells up to five flipped bits apart there: Koopman, "32-Bit Cyclic Redundancy Codes for Internet Applications", 2002).
-fn corrected(sector: &[u8; SECTOR]) -> Option<[u8; SECTOR]> {
+pub(crate) fn corrected(sector: &[u8; SECTOR]) -> Option<[u8; SECTOR]> {
     let mut tried = *sector;
     for bit in 0..SECTOR * 8 {
         tried[bit / 8] ^= 1 << (bit % 8);

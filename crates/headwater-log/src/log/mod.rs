@@ -7,7 +7,7 @@ mod damage_tests;
 mod find;
 pub mod frame;
 pub mod header;
-mod heal;
+pub(crate) mod heal;
 #[cfg(test)]
 mod model_tests;
 pub mod quarantine;

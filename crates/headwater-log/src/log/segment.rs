@@ -97,6 +97,44 @@ impl IndexEntry {
     }
 }
 
+/// The entries of an index file, and the byte where one was cut short behind them, as a killed writer leaves it. Errors: the byte, and
+/// what is wrong there.
+#[allow(clippy::type_complexity)] // Two results of one look.
+pub(crate) fn index_entries(
+    bytes: &[u8],
+    seed: u32,
+    file_size: u64,
+) -> std::result::Result<(Vec<IndexEntry>, Option<u64>), (u64, &'static str)> {
+    if bytes.len() as u64 != index_len(file_size) {
+        return Err((bytes.len() as u64, "its length is wrong"));
+    }
+    if bytes[..8] != INDEX_MAGIC || bytes[8..12] != seed.to_le_bytes() {
+        return Err((0, "its header is not that of the segment"));
+    }
+    if let Some(at) = bytes[12..INDEX_HEADER].iter().position(|byte| *byte != 0) {
+        return Err((12 + at as u64, "a byte of its header is not zero"));
+    }
+    let mut found = Vec::new();
+    for (number, entry) in bytes[INDEX_HEADER..].chunks_exact(INDEX_ENTRY).enumerate() {
+        let decoded = entry
+            .try_into()
+            .ok()
+            .and_then(|entry| IndexEntry::decode(entry, seed));
+        match decoded {
+            Some(entry) => found.push(entry),
+            None => {
+                let at = INDEX_HEADER + number * INDEX_ENTRY;
+                let blank = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+                if !blank(&bytes[at + INDEX_ENTRY..]) {
+                    return Err((at as u64, "an entry's checksum"));
+                }
+                return Ok((found, (!blank(entry)).then_some(at as u64)));
+            }
+        }
+    }
+    Ok((found, None))
+}
+
 /// A segment that is mapped. The map stays valid when the file is deleted.
 pub struct Segment {
     pub header: Header,

@@ -100,6 +100,42 @@ fn exiting(flags: u64) -> bool {
     flags & (PF_EXITING | PF_POSTCOREDUMP | PF_DUMPCORE) != 0
 }
 
+/// What /proc says of a slot's process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Runs {
+    Yes,
+    /// SIGSTOP, or a debugger.
+    Stopped,
+    Not,
+}
+
+/// None: it is of another PID namespace, or not to be seen.
+pub(crate) fn runs(slot: &Slot) -> Option<Runs> {
+    let namespace = slot.pid_namespace.load(Ordering::Acquire);
+    if namespace == 0 || namespace != Process::own().pid_namespace {
+        return None;
+    }
+    let pid = slot.pid.load(Ordering::Acquire);
+    match look(pid) {
+        Look::Gone => Some(Runs::Not),
+        Look::Hidden => None,
+        Look::Here { start_time, flags } => {
+            let other = start_time != slot.start_time.load(Ordering::Acquire);
+            if other || exiting(flags) && never_returns(pid) {
+                return Some(Runs::Not);
+            }
+            let text = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let state = text
+                .rfind(')')
+                .and_then(|at| text[at + 1..].trim_start().chars().next());
+            Some(match state {
+                Some('T' | 't') => Runs::Stopped,
+                _ => Runs::Yes,
+            })
+        }
+    }
+}
+
 /// The tasks of a process, if every one of them is exiting.
 fn all_exiting(pid: u32) -> Option<Vec<String>> {
     let mut tasks = Vec::new();

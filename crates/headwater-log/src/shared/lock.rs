@@ -19,9 +19,14 @@ fn word_of(slot: u16, generation: u32) -> u32 {
 
 fn slot_of(word: u32) -> (u16, u32) {
     (
-        ((word & 0x3FFF) - 1) as u16,
+        (word & 0x3FFF).wrapping_sub(1) as u16,
         (word & !WAITERS) >> 14 & 0xFFFF,
     )
+}
+
+/// Slot and generation of whoever holds a lock; for a word that is not zero.
+pub(crate) fn owner_of(word: u32) -> (u16, u32) {
+    slot_of(word)
 }
 
 /// Held until dropped. Inside: no Python, no system call but a roll.
