@@ -562,3 +562,12 @@ class Subscription(_Iterating[Message[Any]]):
     @property
     def received(self) -> int: ...
     def ready(self, peers: int, timeout: float | None, /) -> Coroutine[Any, Any, None]: ...
+
+# ------------------------------------------------------------------------------------------------------------ whole directories
+
+def doctor(path: str, /) -> dict[str, Any]:
+    """path, findings ({level, what, file, offset, advice}), processes ({pid, name, state, leases, janitor}), objects, files, bytes,
+    records, seconds. Reads only."""
+
+def backup(source: str, out: str, /) -> dict[str, int]:
+    """Copies a directory while it is in use: objects, files, bytes."""

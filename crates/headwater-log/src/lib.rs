@@ -19,6 +19,7 @@ pub mod object;
 pub mod options;
 pub mod queue;
 pub(crate) mod session;
+pub(crate) mod session_file;
 pub mod shared;
 pub mod storage;
 pub mod stream;

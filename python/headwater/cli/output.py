@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import msgspec
 
@@ -21,6 +21,8 @@ def encode(value: Any) -> bytes:
 def _plain(value: Any) -> Any:
     if isinstance(value, Position | Checkpoint):
         return str(value)
+    if isinstance(value, Mapping):
+        return dict(cast("Mapping[Any, Any]", value))
     if isinstance(value, type):
         return value.__name__
     raise NotImplementedError(f"{type(value).__name__} has no JSON form")

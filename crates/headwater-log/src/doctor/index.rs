@@ -38,7 +38,8 @@ impl Book {
     pub(super) fn index(&mut self, segment: &Path, seed: u32, file_size: u64, last: bool) -> Index {
         let path = segment.with_extension("idx");
         if !path.exists() {
-            if segment.exists() {
+            // That of the file which is written is made by the next opening.
+            if segment.exists() && !last {
                 self.note(
                     Level::Note,
                     "a segment without its index: searches in it take longer",

@@ -190,6 +190,11 @@ impl Book {
             // Made since the look began.
             return;
         }
+        // Another may have been made since.
+        let last = last
+            || walk
+                .end_lba
+                .is_some_and(|end| end < header.base_lba + header.file_size);
         let seed = header.seed();
         let mut place = Place {
             path,

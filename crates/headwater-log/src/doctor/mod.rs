@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::identity::Identity;
-use crate::session::{self, SessionLook};
+use crate::session_file::{self, SessionLook};
 
 pub use self::presence::{ProcessLook, Standing};
 use presence::Presence;
@@ -200,7 +200,7 @@ impl Book {
 
     fn session(&mut self) {
         let path = self.root.join("session");
-        self.session = match session::look(&self.root) {
+        self.session = match session_file::look(&self.root) {
             Ok(look) => look,
             Err(Error::Io { source, .. }) => {
                 self.unreadable(&path, &source);
@@ -226,11 +226,9 @@ impl Book {
                 self.note(Level::Note, "no session yet").at(&path, None);
             }
             None => {}
-            Some(newest) if newest.clean => {
-                self.note(Level::Ok, format!("session {} was closed", newest.session));
-            }
             Some(newest) => {
-                self.note(Level::Ok, format!("session {} is open", newest.session));
+                let ended = if newest.clean { "closed" } else { "not closed" };
+                self.note(Level::Ok, format!("session {}, {ended}", newest.session));
             }
         }
         if look.newest.is_some() && !look.own_file {

@@ -12,13 +12,13 @@ impl Book {
         for (parent, kind) in [("s", "stream"), ("q", "queue")] {
             let dir = self.root.join(parent);
             if dir.exists() {
-                self.parent(&dir, kind);
+                self.parent(&dir, kind, "");
             }
         }
     }
 
-    /// A directory of objects of one kind.
-    fn parent(&mut self, dir: &Path, kind: &str) {
+    /// A directory of objects of one kind. of: whose groups they are.
+    fn parent(&mut self, dir: &Path, kind: &str, of: &str) {
         for name in self.names(dir) {
             let path = dir.join(&name);
             if name.starts_with(".new-") || name.starts_with(".gone-") {
@@ -29,7 +29,7 @@ impl Book {
                 .at(&path, None)
                 .advise("delete it when no process has the directory open");
             } else if path.is_dir() {
-                self.object(&path, kind);
+                self.object(&path, kind, of);
             } else if path.exists() {
                 self.foreign_file(&path);
             }
@@ -42,12 +42,12 @@ impl Book {
             .advise("move it elsewhere");
     }
 
-    fn object(&mut self, dir: &Path, kind: &str) {
+    fn object(&mut self, dir: &Path, kind: &str, of: &str) {
         let Some(meta) = self.meta(dir, kind) else {
             return;
         };
         self.looked.objects += 1;
-        let what = format!("{kind} {}", meta.name);
+        let what = format!("{kind} {}{of}", meta.name);
         self.poisoned(dir, &what);
         let logs: &[LogKind] = match kind {
             "group" => &[LogKind::Journal, LogKind::Notes],
@@ -62,7 +62,7 @@ impl Book {
             match name.as_str() {
                 "meta.bin" | "poisoned" => {}
                 _ if segment => {}
-                "g" if kind != "group" => self.parent(&path, "group"),
+                "g" if kind != "group" => self.parent(&path, "group", &format!(" of {what}")),
                 _ if kind == "queue" && is_lane(&name) => inside.push(name),
                 _ if kind == "group" && name.starts_with("snap-") => {}
                 _ if name.starts_with('.') => {
@@ -83,7 +83,7 @@ impl Book {
             self.snapshots(dir, &what, &meta);
         }
         for lane in inside {
-            self.object(&dir.join(lane), "lane");
+            self.object(&dir.join(lane), "lane", "");
         }
     }
 
