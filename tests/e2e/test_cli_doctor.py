@@ -18,13 +18,13 @@ def test_doctor(cli: Cli, tmp_path: Path) -> None:
     assert "engine" in said.splitlines()[-1]
     assert "queue" not in said
     table = cli("doctor", "--capabilities").ok().out
-    assert any(line.split()[:3] == ["queue", "DELAY", "native"] for line in table.splitlines()), table
+    assert any(line.split()[:3] == ["queue", "DELAY", "NATIVE"] for line in table.splitlines()), table
     (found,) = cli("doctor", "--json").ok().objects
     report = doctor.check(cli.url)
     assert found["records"] == report.records == 3
-    assert [each["what"] for each in found["findings"]][0] == report.findings[0].what
+    assert next(each["what"] for each in found["findings"]) == report.findings[0].what
     assert set(found["findings"][0]) == {"level", "what", "file", "offset", "advice"}
-    assert found["capabilities"]["stream"]["PERSIST"]["level"] == "native"
+    assert found["capabilities"]["stream"]["PERSIST"]["level"] == "NATIVE"
 
 
 def test_doctor_finds_damage(cli: Cli, tmp_path: Path) -> None:

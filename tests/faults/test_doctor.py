@@ -237,7 +237,7 @@ def test_quarantine_is_told(tmp_path: Path) -> None:
     """What recovery kept aside, and the hole that it noted."""
     path = tmp_path / "dir"
     filled(path)
-    segment = sorted(path.glob("s/*/*.seg"))[-1]
+    segment = max(path.glob("s/*/*.seg"))
     flipped(segment, 4200)
     copy = tmp_path / "copy"
     shutil.copytree(path, copy, ignore=shutil.ignore_patterns("run"))

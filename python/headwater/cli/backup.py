@@ -13,7 +13,7 @@ from .output import line, objects
 
 def backup(
     places: Annotated[
-        list[str], typer.Argument(metavar="[DIR] OUT", help="The directory (default: that of the URL), and the place of the copy: not there, or empty.")
+        list[str], typer.Argument(metavar="[DIR] OUT", help="The directory (default: the URL's), and the place of the copy, not there or empty.")
     ],
     url: Url = None,
     json: Json = False,

@@ -80,7 +80,8 @@ class Report:
     @property
     def worst(self) -> Level:
         """The greatest level of the findings."""
-        return max((each.level for each in self.findings), key=_LEVELS.index, default="ok")
+        levels: list[Level] = [each.level for each in self.findings]
+        return max(levels, key=_LEVELS.index, default="ok")
 
 
 def check(url: str | None = None) -> Report:
