@@ -80,8 +80,8 @@ class Report:
     @property
     def worst(self) -> Level:
         """The greatest level of the findings."""
-        levels: list[Level] = [each.level for each in self.findings]
-        return max(levels, key=_LEVELS.index, default="ok")
+        told = {each.level for each in self.findings}
+        return next((level for level in reversed(_LEVELS) if level in told), _LEVELS[0])
 
 
 def check(url: str | None = None) -> Report:
