@@ -29,3 +29,5 @@ pub use types::*;
 
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod replica_tests;
