@@ -165,16 +165,15 @@ impl Heads {
         if from < self.from {
             self.restart(from);
         }
-        let mut fits = self.at == 0
+        // The usual call asks for what is behind the last answer.
+        let behind = self.at == 0
             || self
                 .list
                 .get(self.at - 1)
                 .is_some_and(|known| known.head.seq < from);
-        if !fits {
+        if !behind {
             self.at = self.list.partition_point(|known| known.head.seq < from);
-            fits = true;
         }
-        debug_assert!(fits);
         loop {
             match self.list.get(self.at) {
                 Some(known) if known.head.seq >= from => return Ok(Some(known.head)),

@@ -15,6 +15,7 @@ use super::replica::Replica;
 use super::types::Ticket;
 use crate::error::{Error, Result};
 use crate::log::monotonic_ns;
+use crate::options::Durability;
 use crate::shared::{Owner, Shared};
 
 /// Dead letters that one operation writes at most: each is copied under the lock.
@@ -275,6 +276,11 @@ impl Core {
         if lease < replica.beats_for {
             replica.beats_for = lease;
             self.beat_for_lease(lease);
+        }
+        if self.ctx.durability == Durability::Always {
+            // Nobody waits for it, and nobody else would sync it.
+            let soon = monotonic_ns() + self.ctx.interval.as_nanos() as u64;
+            self.ctx.shared.work_at(soon);
         }
         if let Some(bound) = replica.machine.max_hold() {
             let now = monotonic_ns();

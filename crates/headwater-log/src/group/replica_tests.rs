@@ -16,6 +16,10 @@ use crate::options::{GroupConfig, OpenOptions, Ordering, RetryPolicy, StreamConf
 use crate::storage::Disk;
 use crate::stream::Wait;
 
+/// All that one can ask of it: its counts, its dead letters with what was said, and the attempts and positions that would come next.
+type Answers = (SourceStats, Vec<(u64, String)>, Vec<(u32, u64)>);
+type Damage = fn(&Path);
+
 struct World {
     engine: Engine,
     group: Source,
@@ -104,8 +108,7 @@ impl World {
         }
     }
 
-    /// All that one can ask of it: its counts, its dead letters, and what would come next.
-    fn answers(&self) -> (SourceStats, Vec<(u64, String)>, Vec<(u32, u64)>) {
+    fn answers(&self) -> Answers {
         let stats = SourceStats {
             oldest_age_ns: None,
             ..self.group.stats().unwrap()
@@ -158,7 +161,7 @@ fn without_the_newest_snapshot_the_answers_are_the_same() {
     world.work(5);
     let expected = world.answers();
     assert!(expected.0.dead >= 10 && !expected.2.is_empty());
-    let damage: [(&str, fn(&Path)); 6] = [
+    let damage: [(&str, Damage); 6] = [
         ("untouched", |_| {}),
         ("a flipped bit", |path| flip(path, 77)),
         ("cut", |path| {

@@ -79,9 +79,9 @@ impl Source {
                 op.plan.write(&op.me, op.items, op.writer);
                 Ok(op.now.saturating_add((op.machine.lease() * 1e9) as i64))
             })?;
-            let more = replica.plan.more;
             if replica.plan.picks.is_empty() {
-                if more {
+                // What was passed over may have stood in the way of others.
+                if replica.plan.more || written.is_some() {
                     continue;
                 }
                 return Ok(0);
