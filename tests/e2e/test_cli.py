@@ -124,6 +124,40 @@ def test_nobody_reads_stderr_or_stdout(cli: Cli) -> None:
     assert process.stderr.read() == b""
 
 
+def shell(cli: Cli, command: str) -> subprocess.CompletedProcess[str]:
+    """A command with what only a shell can do to it."""
+    headwater = " ".join(cli.command())
+    return subprocess.run(
+        ["bash", "-c", command.replace("headwater ", f"{headwater} ")], env=cli.environment, cwd=cli.cwd, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_full_disk_behind_stdout(cli: Cli) -> None:
+    """Whether it shows in the middle or at the last flush."""
+    with cli.connect() as conn:
+        conn.stream("orders").append_many(["x" * 100] * 5000)
+    for command in ("headwater read orders > /dev/full", "headwater ls > /dev/full"):
+        done = shell(cli, command)
+        assert (done.returncode, done.stderr) == (1, "headwater: No space left on device\n"), command
+
+
+def test_standard_files_that_are_closed(cli: Cli) -> None:
+    """Nothing of the engine's becomes stdout, and nothing is written into it."""
+    assert shell(cli, "headwater append orders 1 2 >&-").returncode == 0
+    assert shell(cli, "headwater append orders - <&-").returncode == 0
+    assert shell(cli, "headwater append orders 3 <&- >&- 2>&-").returncode == 0
+    assert shell(cli, "headwater nosuch <&- >&- 2>&-").returncode == 2
+    assert shell(cli, "headwater read orders >&- 2>&-").returncode == 0
+    assert cli("read", "orders").ok().lines == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("option", ["--key", "--id", "--header a="])
+def test_an_argument_that_is_no_utf8(cli: Cli, option: str) -> None:
+    done = shell(cli, f"headwater append orders x {option}{'' if '=' in option else ' '}$'\\xff'")
+    assert done.returncode == 2
+    assert done.stderr.startswith("headwater: ") and done.stderr.count("\n") == 1 and "UTF-8" in done.stderr
+
+
 def test_it_starts_fast(cli: Cli) -> None:
     """No command's own needs are loaded for another's help: rich, asyncio, plots."""
     script = (

@@ -171,3 +171,30 @@ def test_after_close_though_another_connection_is_open() -> None:
                 call()
         assert other.stream("orders").info().records == 1
         assert other.queue("jobs").stats().put_total == 1
+
+
+@pytest.mark.parametrize("option", [{"key": "\udcff"}, {"headers": {"a": "\udcff"}}, {"headers": {"\udcff": "a"}}, {"id": "\udcff"}])
+def test_text_that_is_no_utf8(conn: hw.sync.Connection, option: Any) -> None:
+    orders = conn.stream("orders")
+    with pytest.raises(hw.UsageError, match="UTF-8"):
+        orders.append(4, **option)
+    with pytest.raises(hw.BatchError) as caught:
+        orders.append_many([4, hw.Item(5, **option)])
+    assert isinstance(caught.value.results[0], hw.Position)
+    assert isinstance(caught.value.results[1], hw.UsageError)
+    with pytest.raises(hw.UsageError, match="UTF-8"):
+        orders.append_many([4, hw.Item(5, **option)], atomic=True)
+    jobs = conn.queue("jobs")
+    if "id" in option:
+        option = {"unique": option["id"]}
+    with pytest.raises(hw.UsageError, match="UTF-8"):
+        jobs.put(4, **option)
+    assert orders.info().appended_total == 4
+
+
+def test_an_item_whose_value_does_not_encode(conn: hw.sync.Connection) -> None:
+    """The value is named, and not the Item round it."""
+    with pytest.raises(hw.BatchError) as caught:
+        conn.stream("orders").append_many([4, hw.Item(object(), key="k")])
+    assert isinstance(caught.value.results[1], hw.EncodeError)
+    assert str(caught.value.results[1]).startswith("object does not encode")

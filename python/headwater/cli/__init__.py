@@ -37,18 +37,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     whoever closed the pipe had what he wanted.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _standard_files()
     try:
         try:
             code = _run(given)
-        finally:
+            # What is still in the buffer may fail to go out, as on a full disk.
             sys.stdout.flush()
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                raise
+            code = complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or str(error), 1)
+            _discard_stdout()
     except BrokenPipeError:
-        # The interpreter flushes stdout once more on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return 0
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def _standard_files() -> None:
+    """Opens what the caller closed (`headwater read orders >&-`): else a file of the engine would become stdin, stdout or stderr."""
+    for name, mode, file in (("stdin", "r", 0), ("stdout", "w", 1), ("stderr", "w", 2)):
+        if getattr(sys, name) is None:
+            found = os.open(os.devnull, os.O_RDWR)
+            if found != file:
+                os.dup2(found, file)
+                os.close(found)
+            setattr(sys, name, open(file, mode, closefd=False))  # noqa: SIM115 - it stays open until the process ends
+
+
+def _discard_stdout() -> None:
+    # The interpreter flushes stdout once more on its way out, and would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(given: list[str]) -> int:
@@ -72,15 +93,11 @@ def _run(given: list[str]) -> int:
     except UsageError as error:
         return complain(str(error), 2)
     except BatchError as error:
-        first = str(error.exceptions[0])
+        first = error.exceptions[0]
         several = f"{len(error.exceptions)} of {len(error.results)} failed, first: "
-        return complain(f"{several if len(error.results) > 1 else ''}{first}", 1)
+        return complain(f"{several if len(error.results) > 1 else ''}{first}", 2 if isinstance(first, UsageError) else 1)
     except HeadwaterError as error:
         return complain(str(error) or type(error).__name__, 1)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        return complain(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
 def complain(text: str, code: int) -> int:

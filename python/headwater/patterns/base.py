@@ -12,7 +12,7 @@ from .._engine import Decoding, Message
 from ..abc import Declared, Wire
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecContext, CodecName, Coding, coding_for
-from ..errors import BatchError, EncodeError, HeadwaterError
+from ..errors import BatchError, EncodeError, HeadwaterError, UsageError
 from ..message import Item, Retention
 from ..retry import Retry
 from .arguments import BYTES_LIKE
@@ -135,16 +135,13 @@ class Named(Generic[T]):
             return results
         for place, result in enumerate(results):
             if isinstance(result, Exception) and not isinstance(result, HeadwaterError):
-                results[place] = self._coding.encoding_failed(values[place], self._label) or result
+                results[place] = self._explained(result, values[place])
         failed = sum(isinstance(result, Exception) for result in results)
         raise BatchError(f"{self._label}: {failed} of {len(results)} {what} failed; see .results", results)
 
-    def _first_failure(self, values: list[Any]) -> Exception | None:
-        for value in values:
-            failed = self._encoding_failed(cast("Any", value).value if isinstance(value, Item) else value)
-            if failed is not None:
-                return failed
-        return None
+    def _first_explained(self, error: Exception, values: list[Any]) -> Exception:
+        """`_explained` for a batch that failed as a whole."""
+        return next((told for value in values if (told := self._explained(error, value)) is not error), error)
 
     def _sender(self, send: Any) -> Any:
         """What sends a value without options by `send`. Where any type may come, bytes go as they are."""
@@ -158,7 +155,14 @@ class Named(Generic[T]):
 
     def _explained(self, error: Exception, value: Any) -> Exception:
         """What sending `value` raised, as it is told: an error of the codec or the binding is an EncodeError, if it is the value's fault."""
-        return error if isinstance(error, HeadwaterError) else self._encoding_failed(value) or error
+        if isinstance(error, HeadwaterError):
+            return error
+        encoding = self._encoding_failed(cast("Any", value).value if isinstance(value, Item) else value)
+        if encoding is None and isinstance(error, UnicodeEncodeError):
+            told = UsageError(f"{self._label}: {error.object!r} among the key, id and headers is no text that UTF-8 can hold")
+            told.__cause__ = error
+            return told
+        return encoding or error
 
     def _encoding_failed(self, value: Any) -> EncodeError | None:
         return self._coding.encoding_failed(value, self._label)

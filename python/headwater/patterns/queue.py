@@ -11,7 +11,7 @@ from .._engine import failed
 from ..abc import Headers, Ordering, QueueOptions
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
-from ..errors import HeadwaterError, UsageError
+from ..errors import UsageError
 from ..message import Item
 from ..names import check_name
 from ..retry import Retry
@@ -210,10 +210,8 @@ class Queue(Source[T]):
         plain = is_plain(values, self._coding.any)
         try:
             results = await self._jobs.put_many(values if plain else [self._entry_of(value) for value in values], atomic)
-        except HeadwaterError:
-            raise
         except Exception as error:
-            told = self._first_failure(values) or error
+            told = self._first_explained(error, values)
             raise told from told.__cause__
         return self._outcomes(values, results, "jobs")
 

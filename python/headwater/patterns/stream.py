@@ -12,7 +12,7 @@ from .._engine import Position, failed
 from ..abc import Headers, Iterating, Ordering, OwnAppends, ReadOptions, StreamOptions, Wire
 from ..capabilities import Feature
 from ..codec import BYTES, Codec, CodecName
-from ..errors import HeadwaterError, UsageError
+from ..errors import UsageError
 from ..message import Item, Message, Retention, StreamInfo
 from ..names import check_name
 from ..retry import Retry
@@ -236,10 +236,8 @@ class Stream(Named[T]):
         self._counters.appended += len(values)
         try:
             results = await self._raw.append_many(values if plain else [self._entry_of(value) for value in values], atomic)
-        except HeadwaterError:
-            raise
         except Exception as error:
-            told = self._first_failure(values) or error
+            told = self._first_explained(error, values)
             raise told from told.__cause__
         return self._outcomes(values, results, "records")
 
