@@ -17,6 +17,8 @@ mod retention;
 mod roll;
 mod scan;
 pub mod segment;
+#[cfg(test)]
+mod segments_tests;
 mod sync;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! Other processes for a test: the test binary itself, started again with a role.
 #![allow(dead_code)] // Each test binary uses its own part of it.
 
+pub mod jobs;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
