@@ -1,6 +1,6 @@
 //! Unique keys: who was the last to be put with one, and whether that still stands in the way.
 //!
-//! Derived from the records of the lanes, never stored, like a stream's ids (docs/decisions/0201). Only touched under the
+//! Derived from the records of the lanes, never stored, like a stream's ids (docs/decisions/0303). Only touched under the
 //! group's lock, which makes looking and putting one step for all processes.
 
 use std::sync::Arc;
