@@ -23,6 +23,9 @@ __all__ = ["KILLABLE", "PLANE", "Play", "Settings"]
 #: The plane that is asked about: the first one in the data.
 PLANE = "N14228"
 YEAR = 336_776
+#: Messages that are appended, taken and acknowledged at a time. More at a time is no faster where keys are to be kept in order: a batch
+#: holds one message of each plane at most, so that a larger one is looked for further ahead.
+BATCH = 250
 #: Seconds between two looks.
 TICK = 0.1
 #: Seconds without any change after which a run is stuck.
@@ -60,7 +63,7 @@ class Play:
         self.fed_after = self.done_after = 0.0
         self._names, self._crew, self._settings, self._files, self._url, self._show = names, crew, settings, files, url, show
         # So small that there are many also of few rows: the kill is to come in the midst of them.
-        self._batch = max(1, min(1000, (settings.rows or YEAR) // 100))
+        self._batch = max(1, min(BATCH, (settings.rows or YEAR) // 100))
         self._started: dict[str, int] = {}
 
     def run(self) -> None:

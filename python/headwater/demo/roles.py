@@ -28,7 +28,7 @@ class NoSeats(Exception):
 
 def each_batch(group: sync.Group[Departure], names: Names, spec: Spec, orders: Orders, work: Callable[[Batch], Any]) -> None:
     """Gives the group's deliveries to `work` in batches, and acknowledges each batch when its work is done."""
-    with group.consume(prefetch=spec.batch) as consumer:
+    with group.consume(prefetch=0) as consumer:
         orders.on_stop(consumer.stop)
         names.reports.append(Ready(spec.name, os.getpid()))
         while batch := consumer.next_many(spec.batch, math.inf):
