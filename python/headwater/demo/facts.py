@@ -73,6 +73,11 @@ class Facts:
     dead: dict[str, int] = field(default_factory=dict[str, int])
     by_error: dict[str, int] = field(default_factory=dict[str, int])
 
+    def cut_short(self) -> int:
+        """Attempts at jobs that the engine counted and nobody noted: their worker was killed first."""
+        booked = sum(number - 1 - len(self.failed.get(id, ())) for id, number in self.booked.items())
+        return booked + sum(attempts - len(self.failed.get(id, ())) for id, attempts in self.dead.items())
+
 
 def gather(names: Names) -> Facts:
     facts = Facts()

@@ -20,9 +20,7 @@ def lines(result: Result, page: Path | None) -> Iterator[str]:
     for check in result.checks:
         yield from _check(check, name, width)
     yield ""
-    again = result.redelivered()
-    killed = ", ".join(worker.name for worker in result.watch.crew.workers.values() if worker.killed)
-    yield f"{killed} was killed by SIGKILL: {again:,} messages that it had in hand were delivered again, and changed nothing twice"
+    yield result.kill()
     for what, count, seconds in result.throughput():
         yield f"{count:>9,} {what} in {seconds:.1f} s: {count / seconds:,.0f}/s"
     yield ""

@@ -89,7 +89,7 @@ def _page(result: Result) -> str:
         ),
         _left_out(result),
         "<h2>Who worked</h2>",
-        _kill(result),
+        f"<p>{html.escape(result.kill())}</p>",
         _table(
             ("process", "role", "n pid", "n handled", "n delivered before", "in the end"),
             (
@@ -125,15 +125,6 @@ def _left_out(result: Result) -> str:
         f"number either). They and the {plan.departures:,} departures make the {plan.rows:,} flights of the CSV. {unarrived:,} departures have "
         "no arrival time: they are kept, and where such a plane landed is not known.</p>"
     )
-
-
-def _kill(result: Result) -> str:
-    killed = ", ".join(worker.name for worker in result.watch.crew.workers.values() if worker.killed)
-    written = sum(history.redelivered for history in result.facts.histories.values())
-    again = result.redelivered()
-    done = f", of which the dead worker had written {again - written:,} without acknowledging them" if again > written else ""
-    came = f"{again:,} messages were in its hands and were delivered again{done}"
-    return f"<p>{killed} was killed by SIGKILL midway. {came}; nothing was written twice.</p>"
 
 
 def _mark(check: Check) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import headwater as hw
 
 from .facts import Facts
+from .model import WHEREABOUTS
 from .play import Settings
 from .reconcile import Check
 from .watch import GROUPS, Sample, Watch
@@ -53,7 +54,18 @@ class Result:
 
     def redelivered(self) -> int:
         """Messages that were in the killed worker's hands, and came again."""
-        return sum(worker.again for worker in self.watch.crew.workers.values())
+        return sum(worker.again for worker in self.watch.crew.workers.values()) + self.facts.cut_short()
+
+    def kill(self) -> str:
+        """What the kill came to, as a sentence."""
+        killed = ", ".join(worker.name for worker in self.watch.crew.workers.values() if worker.killed)
+        again = self.redelivered()
+        if not again:
+            return f"{killed} was killed by SIGKILL midway, at a moment when it had nothing in hand."
+        legs = sum(worker.again for worker in self.watch.crew.workers.values() if worker.spec.role == "whereabouts")
+        written = legs - self.facts.histories[WHEREABOUTS].redelivered
+        done = f", {written:,} of which it had written already" if written > 0 else ""
+        return f"{killed} was killed by SIGKILL midway: {again:,} messages that it had in hand{done} were delivered again, and changed nothing twice."
 
     def last(self) -> Sample:
         return self.watch.samples[-1]
