@@ -3,112 +3,14 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use common::{hear, role, say, within, Other};
-use headwater_log::group::{Nack, NackOutcome, Source, Ticket};
-use headwater_log::log::Record;
-use headwater_log::options::{GroupConfig, OpenOptions, Ordering, RetryPolicy, StreamConfig};
-use headwater_log::stream::Wait;
-use headwater_log::Engine;
-
-const NOW: RetryPolicy = RetryPolicy {
-    max_attempts: None,
-    delay: 0.0,
-    factor: 1.0,
-    max_delay: 0.0,
-    jitter: 0.0,
+use common::crew::{
+    acked, claim, config, declared, fill, listen, numbers, opened, wait, Story, NOW,
 };
-
-fn config(ordering: Ordering, lease: f64, retry: RetryPolicy) -> GroupConfig {
-    GroupConfig {
-        ordering: Some(ordering),
-        lease: Some(lease),
-        retry: Some(retry),
-        ..GroupConfig::default()
-    }
-}
-
-fn declared(dir: impl AsRef<Path>, config: &GroupConfig) -> (Engine, Source) {
-    let engine = Engine::open(&OpenOptions::new(dir.as_ref())).unwrap();
-    engine
-        .declare_stream("orders", &StreamConfig::default())
-        .unwrap();
-    let (group, _) = engine.declare_group("orders", "billing", config).unwrap();
-    (engine, group)
-}
-
-fn opened(dir: impl AsRef<Path>) -> (Engine, Source) {
-    let engine = Engine::open(&OpenOptions::new(dir.as_ref())).unwrap();
-    let group = engine.open_group("orders", "billing").unwrap();
-    (engine, group)
-}
-
-/// Records whose values are their numbers; the key of number n is k(n % keys).
-fn fill(engine: &Engine, count: u64, keys: u64) {
-    let stream = engine.open_stream("orders").unwrap();
-    for n in 0..count {
-        let (key, value) = (format!("k{}", n % keys), n.to_string());
-        let record = Record {
-            key: Some(key.as_bytes()),
-            ..Record::of(value.as_bytes())
-        };
-        let wait = Wait::Until(Instant::now() + Duration::from_secs(20));
-        stream.append(&record, &Default::default(), wait).unwrap();
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Got {
-    ticket: Ticket,
-    attempt: u32,
-    number: u64,
-}
-
-fn claim(group: &Source, max: usize) -> Vec<Got> {
-    let mut got = Vec::new();
-    group
-        .claim(max, &mut |ticket, attempt, _, record| {
-            got.push(Got {
-                ticket,
-                attempt,
-                number: std::str::from_utf8(record.value).unwrap().parse().unwrap(),
-            });
-        })
-        .unwrap();
-    got
-}
-
-/// Waits as a consumer does: asleep on the bell.
-fn wait(engine: &Engine, group: &Source, max: usize, patience: Duration) -> Vec<Got> {
-    let end = Instant::now() + patience;
-    loop {
-        let seen = engine.bell();
-        group.arm();
-        let got = claim(group, max);
-        if !got.is_empty() || Instant::now() >= end {
-            return got;
-        }
-        let due = group.next_due_ns().map(|due| {
-            let now = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .unwrap()
-                .as_nanos() as i64;
-            Instant::now() + Duration::from_nanos((due - now).max(100_000) as u64)
-        });
-        engine.wait_bell(seen, Some(due.map_or(end, |due| due.min(end))));
-    }
-}
-
-fn numbers(got: &[Got]) -> Vec<u64> {
-    got.iter().map(|got| got.number).collect()
-}
-
-fn acked(group: &Source, got: &[Got]) -> bool {
-    let tickets: Vec<Ticket> = got.iter().map(|got| got.ticket).collect();
-    group.ack(&tickets).unwrap().iter().all(|kept| *kept)
-}
+use common::{hear, role, say, within, Other};
+use headwater_log::group::{Nack, NackOutcome, Ticket};
+use headwater_log::options::{Ordering, RetryPolicy};
 
 /// What the other processes do: the role's first word, then its arguments.
 #[test]
@@ -339,29 +241,6 @@ fn a_message_that_kills_its_processes_becomes_a_dead_letter_that_outlives_its_re
     assert_eq!((numbers(&got), got[0].attempt), (vec![0], 1));
 }
 
-/// What a worker has said until it was killed or idle.
-#[derive(Default)]
-struct Story {
-    lines: Vec<String>,
-}
-
-impl Story {
-    /// All that it says until its end.
-    fn rest(&mut self, worker: &mut Other) {
-        while let Some(said) = worker.rest() {
-            self.lines.push(said);
-        }
-    }
-
-    fn of(&self, word: &str) -> Vec<u64> {
-        self.lines
-            .iter()
-            .filter_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
-            .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
-            .collect()
-    }
-}
-
 /// One worker after the other is killed with something in hand. Their stories, put together: every key in order, nothing twice
 /// after its ack.
 #[test]
@@ -466,24 +345,6 @@ fn a_kill_inside_any_append_leaves_a_whole_state() {
         let stats = group.stats().unwrap();
         assert_eq!(stats.acked_total, count, "{point}");
     }
-}
-
-/// What a worker says until all are done; it says at least that it is idle, again and again.
-fn listen(worker: &mut Other, done: &std::sync::atomic::AtomicU64, count: u64) -> Story {
-    use std::sync::atomic::Ordering::SeqCst;
-    let end = Instant::now() + Duration::from_secs(30);
-    let mut story = Story::default();
-    while done.load(SeqCst) < count {
-        assert!(
-            Instant::now() < end,
-            "{} acked of {count}",
-            done.load(SeqCst)
-        );
-        let said = worker.hear();
-        done.fetch_add(u64::from(said.starts_with("acked ")), SeqCst);
-        story.lines.push(said);
-    }
-    story
 }
 
 /// Three workers share a group; each message is acked once.

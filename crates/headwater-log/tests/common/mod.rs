@@ -1,6 +1,8 @@
 //! Other processes for a test: the test binary itself, started again with a role.
 #![allow(dead_code)] // Each test binary uses its own part of it.
 
+pub mod crew;
+pub mod groups;
 pub mod jobs;
 
 use std::io::{BufRead, BufReader, Write};
