@@ -203,10 +203,22 @@ def _decoder(form: str, type: Any) -> Callable[[bytes], Any]:
         decoder: Any = msgspec.json.Decoder(kind) if form == "json" else msgspec.msgpack.Decoder(kind)
     except (TypeError, NameError) as error:
         raise UsageError(f"{_type_name(type)} is no type of a message: {error}") from error
-    if isinstance(msgspec.inspect.type_info(decoder.type), msgspec.inspect.CustomType):
+    if _holds_custom(msgspec.inspect.type_info(decoder.type)):
         raise UsageError(f"{_type_name(type)} is no type of a message: msgspec cannot build it; use a Struct, dataclass, TypedDict or a Codec")
     decode: Callable[[bytes], Any] = decoder.decode
     return decode
+
+
+def _holds_custom(info: msgspec.inspect.Type) -> bool:
+    """Whether it is, or is a collection of, what msgspec cannot build. The fields of a Struct are its own affair."""
+    if isinstance(info, msgspec.inspect.CustomType):
+        return True
+    inner: list[Any] = []
+    for name in ("item_type", "key_type", "value_type"):
+        inner += [getattr(info, name)] if hasattr(info, name) else []
+    for name in ("item_types", "types"):
+        inner += getattr(info, name, ())
+    return any(_holds_custom(each) for each in inner)
 
 
 @lru_cache(maxsize=512)

@@ -10,6 +10,7 @@ never suspend, so there is no event loop. A connection may be used from any thre
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -672,7 +673,7 @@ def _document() -> None:
     """What a method does is said once, at the asynchronous one of the same name."""
     pairs: list[tuple[Any, Any]] = [
         (Connection, _connection.Connection),
-        (_Named, _stream.Stream),
+        (_Named, _base.Named),
         (Channel, _channel.Channel),
         (Stream, _stream.Stream),
         (Source, _source.Source),
@@ -688,7 +689,7 @@ def _document() -> None:
     for ours, theirs in pairs:
         for name, value in cast("dict[str, Any]", vars(ours)).items():
             if not name.startswith("_") and value.__doc__ is None:
-                value.__doc__ = getattr(theirs, name).__doc__
+                value.__doc__ = inspect.getdoc(getattr(theirs, name))
 
 
 _document()

@@ -32,6 +32,8 @@ _MODIFIERS = frozenset({"cluster", "sentinel", "tls", "ipc", "tcp"})
 SERVER_KEYS = frozenset({"tls_ca", "tls_cert", "tls_key", "tls_verify", "sasl", "password_file"})
 
 _SCHEME = re.compile(r"([a-z][a-z0-9]*(?:\+[a-z0-9]+)*):", re.IGNORECASE)
+_HOST = r"(?:\[[0-9A-Fa-f:.%]+\]|[^:,\[\]]+)(?::\d+)?"
+_HOSTS = re.compile(rf"{_HOST}(?:,{_HOST})*")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
@@ -76,7 +78,7 @@ class Url:
         base, *extra = scheme.split("+")
         if scheme in _PATHS:
             if rest.startswith("//"):
-                raise UsageError(f"{scheme}: takes a path, not a host: write {scheme}:{rest.removeprefix('//')}")
+                raise UsageError(f"{scheme}: takes a path, not a host: write {scheme}:PATH")
             path = unquote(rest)
             if base == "local":
                 path = os.path.expanduser(path)
@@ -87,10 +89,13 @@ class Url:
             raise UsageError(f"unknown URL scheme {scheme!r}: no +{unknown[0]}")
         if not rest.startswith("//"):
             if base not in _SERVERS:
-                raise UsageError(f"unknown URL scheme {scheme!r} in {text!r}: one writes local:PATH, memory: or redis://host")
+                raise UsageError(f"unknown URL scheme {scheme!r} in {_redacted(text)!r}: one writes local:PATH, memory: or redis://host")
             raise UsageError(f"{scheme} is reached over the network: write {scheme}://host")
         authority, _, path = rest[2:].partition("/")
         credentials, at, hosts = authority.rpartition("@")
+        if not at and "@" in text and not _HOSTS.fullmatch(hosts):
+            # What stands here may be the beginning of a password: it is not shown.
+            raise UsageError(f"no host can be read in {_redacted(text)!r}: in a password write / as %2F, ? as %3F and @ as %40")
         user, colon, password = credentials.partition(":")
         secret = _expand(unquote(password), environ) if colon else None
         if "password_file" in query:
@@ -158,10 +163,13 @@ def _expand(password: str, environ: Mapping[str, str]) -> str:
 def _redacted(text: str) -> str:
     """`text` without the password, whether or not it parses: what stands between the first `:` behind `//` and the last `@`."""
     before, slashes, rest = text.partition("://")
+    if not slashes:
+        # Somebody forgot the scheme, or half of it.
+        return f"***{text[text.rfind('@') :]}" if "@" in text else text
     authority = re.split(r"[/?]", rest, maxsplit=1)[0]
     # A password may hold an unescaped "/" or "?": hide up to the last "@" rather than show a part of it.
     cut = rest.rfind("@") if "@" not in authority else authority.rfind("@")
-    if not slashes or cut < 0:
+    if cut < 0:
         return text
     user, colon, _ = rest[:cut].partition(":")
     return f"{before}://{user}{':***' if colon else ''}{rest[cut:]}"

@@ -335,7 +335,10 @@ impl Delivery {
         {
             return source.bind(slf.py()).call_method1("retry", (slf, delay));
         }
-        let pause = delay.as_ref().map(in_seconds).transpose()?;
+        let pause = match delay.as_ref().map(in_seconds).transpose() {
+            Ok(pause) => pause,
+            Err(error) => return slf.get().fail(slf.py(), error),
+        };
         Self::answer(slf, Settling::Retry(pause))
     }
 

@@ -114,7 +114,8 @@ impl Position {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!("Position.parse({:?})", self.text(py)?))
+        let text = PyString::new(py, &self.text(py)?);
+        Ok(format!("Position.parse({})", text.repr()?))
     }
 
     fn __hash__(&self, py: Python<'_>) -> PyResult<u64> {

@@ -87,11 +87,12 @@ class Named(Generic[T]):
             self._declared = True
 
     async def delete(self) -> None:
-        """Deletes it with all that is in it. NotFoundError where there is none."""
+        """Deletes it with all that is in it: a stream's records and groups, a queue's jobs and dead letters, a group's progress and dead
+        letters. NotFoundError where there is none. Of a channel nothing is stored: does nothing."""
         raise NotImplementedError
 
     async def config(self) -> Mapping[str, Any]:
-        """The stored options, by the names of the declaration's arguments."""
+        """The stored options, by the names of the declaration's arguments; of a channel none."""
         raise NotImplementedError
 
     async def _ready(self) -> None:

@@ -54,11 +54,9 @@ class Channel(Named[T]):
         await self._declare()
 
     async def delete(self) -> None:
-        """A channel is nowhere stored; this does nothing."""
         await self._ready()
 
     async def config(self) -> dict[str, Any]:
-        """A channel has no stored options: always empty."""
         await self._ready()
         return {}
 

@@ -137,7 +137,7 @@ class DeadReader(Generic[T]):
         return found[0] if found else None
 
     async def next_many(self, max: int = 1000, wait: float = 0.0) -> list[DeadLetter[T]]:
-        """At most `max` more; none at the end."""
+        """At most `max` more; none at the end. It never waits for new ones, so `wait` bounds nothing."""
         if not self._letters and not self._ended:
             # Newest last, and taken from the end: a list has no cheap front.
             self._letters = (await self._page(self._after, PAGE))[::-1]

@@ -45,12 +45,10 @@ class Source(Named[T]):
         self._takers: dict[OnDecodeError, Consumer[T]] = {}
 
     async def config(self) -> Mapping[str, Any]:
-        """The stored options, by the names of the declaration's arguments."""
         await self._ready()
         return normal(await self._raw.config())
 
     async def delete(self) -> None:
-        """Deletes it with all that is in it. NotFoundError where there is none."""
         self._context.check()
         for taker in self._takers.values():
             taker.close()

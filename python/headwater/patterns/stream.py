@@ -109,13 +109,11 @@ class Stream(Named[T]):
         await self._ready()
 
     async def delete(self) -> None:
-        """Deletes the stream, its records and its groups. NotFoundError where there is none."""
         self._context.check()
         await self._raw.delete()
         self.forget()
 
     async def config(self) -> Mapping[str, Any]:
-        """The stored options: `retention`, `partitions`."""
         await self._ready()
         return normal(await self._raw.config())
 
@@ -335,6 +333,7 @@ class Stream(Named[T]):
             lease: seconds for which a message belongs to a consumer that hangs; default 30.
             retry: default `Retry()`.
             max_hold: seconds after which a message in hand comes again, however alive its holder; infinity: never (default).
+            needs: features without which the program cannot do: UnsupportedError now.
         """
         return Group(
             self, self._context, name, ordering=ordering, start=start, lease=lease, retry=retry, max_hold=max_hold, needs=needs,
