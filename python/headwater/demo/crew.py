@@ -27,7 +27,7 @@ class DemoError(hw.HeadwaterError):
 
 
 class Worker:
-    """One process. handled, again: messages it reported, and how many of them had been delivered before."""
+    """One process. handled, again: messages it has done, and how many of them had been delivered before."""
 
     def __init__(self, spec: Spec, log: Path) -> None:
         self.spec = spec

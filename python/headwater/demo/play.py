@@ -104,7 +104,7 @@ class Play:
             return sample.fed >= self._total * 2 // 5 and (doomed.handled > 0 or (idle and sample.fed >= self._total // 2))
 
         # Looks often: so it comes upon the workers while they work, also where there is little to do.
-        self._until(now, 0.01)
+        self._until(now, TICK / 5)
 
     def _kill(self) -> None:
         """SIGKILL; another one takes its place; and the group that replays everything joins."""

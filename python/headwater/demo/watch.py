@@ -99,6 +99,8 @@ class Watch:
                 lag[name] = self._groups[name].lag() or 0
         departures = self.names.departures.info()
         self.clock = departures.last_time
+        if "feed" in self.crew.workers:
+            self.crew.workers["feed"].handled = departures.records or 0
         sample = Sample(
             self.seconds, departures.records or 0, done, lag, jobs.ready or 0, jobs.delayed or 0, jobs.leased or 0,
             jobs.dead or 0, jobs.put_total or 0, jobs.acked_total or 0, self._failed, self._heard, self._alerts.dropped,
@@ -119,6 +121,7 @@ class Watch:
                     worker.again += again
                 case Heard() as heard:
                     self.desk = heard
+                    self.crew.workers["desk"].handled = heard.alerts + heard.repeats
 
     def _read_attempts(self) -> None:
         for msg in self._attempts.next_many(100_000):
