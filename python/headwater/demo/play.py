@@ -1,6 +1,6 @@
 """One run, from the empty directory to the last acknowledgement: what is started, killed and awaited, and in which order.
 
-Everything waits for facts (a report, a lag of 0, an exit), never for a time; a run in which nothing moves for a minute is given up.
+Everything waits for facts (a report, a lag of 0, an exit), never for a time; a run in which nothing moves for two minutes is given up.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BATCH = 250
 #: Seconds between two looks.
 TICK = 0.1
 #: Seconds without any change after which a run is stuck.
-STUCK = 60.0
+STUCK = 120.0
 #: Who works from the beginning: name and role. The feed appends, all others consume.
 CAST = {
     "feed": "feed",
