@@ -10,7 +10,8 @@ use common::crew::{
 };
 use common::{hear, role, say, within, Other};
 use headwater_log::group::{Nack, NackOutcome, Ticket};
-use headwater_log::options::{Ordering, RetryPolicy};
+use headwater_log::options::{Durability, OpenOptions, Ordering, RetryPolicy};
+use headwater_log::Engine;
 
 /// What the other processes do: the role's first word, then its arguments.
 #[test]
@@ -38,6 +39,8 @@ fn child() {
                     let tickets: Vec<Ticket> = got.iter().map(|got| got.ticket).collect();
                     group.release(&tickets).unwrap();
                     say("released");
+                    // Its leaving would ring everybody.
+                    hear();
                 }
                 "retry" => {
                     let nack = Nack {
@@ -172,6 +175,12 @@ fn a_living_process_keeps_what_it_holds_for_many_leases() {
 #[test]
 fn who_sleeps_is_woken_by_what_others_give_back() {
     let dir = tempfile::tempdir().unwrap();
+    // Where nothing is ever synced: a sync rings too.
+    let never = OpenOptions {
+        durability: Some(Durability::Never),
+        ..OpenOptions::new(dir.path())
+    };
+    Engine::open(&never).unwrap().close().unwrap();
     let (engine, group) = declared(dir.path(), &config(Ordering::None, 30.0, NOW));
     for (what, least) in [("release", 0), ("retry", 180)] {
         fill(&engine, 1, 1);
