@@ -45,6 +45,7 @@ impl Source {
             paused: machine.paused,
             ..SourceStats::default()
         };
+        let mut above = Vec::new();
         for number in 0..LANES as u8 {
             let lane = &machine.lanes[number as usize];
             let Some(log) = core.lanes.lane(number)?.filter(|_| lane.made) else {
@@ -64,20 +65,21 @@ impl Source {
                 }
                 oldest = oldest.min(*seq);
             }
-            let mut above = Cursor::new(&log, lane.cursor);
-            if oldest == lane.cursor {
-                if let Some(first) = above.next()? {
-                    let age = (now - first.append_ns).max(0);
-                    stats.oldest_age_ns = stats.oldest_age_ns.max(Some(age));
-                    stats.delayed += u64::from(first.due_ns().is_some_and(|due| due > now));
-                }
-            } else if let Some(record) = log.read_at(oldest)? {
-                let age = (now - record.append_ns).max(0);
+            above.push((log, lane.cursor, oldest));
+        }
+        // The others may go on while the records are read.
+        drop(replica);
+        for (log, cursor, oldest) in above {
+            if let Some(first) = Cursor::new(&log, oldest).next()? {
+                let age = (now - first.append_ns).max(0);
                 stats.oldest_age_ns = stats.oldest_age_ns.max(Some(age));
             }
-            // What was put with a delay and was not come to yet; a stream has none.
-            while let Some(record) = above.next()?.filter(|_| core.lanes.delays()) {
-                stats.delayed += u64::from(record.due_ns().is_some_and(|due| due > now));
+            if core.lanes.delays() {
+                // What was put with a delay and was not come to yet; a stream has none.
+                let mut records = Cursor::new(&log, cursor);
+                while let Some(record) = records.next()? {
+                    stats.delayed += u64::from(record.due_ns().is_some_and(|due| due > now));
+                }
             }
         }
         stats.ready = unfinished.saturating_sub(stats.leased + stats.delayed);
