@@ -260,6 +260,14 @@ impl Source {
         Ok(dict)
     }
 
+    /// One message's life: {id, state, why, attempts, due_ns, holder, record, events, kept_from_ns}.
+    #[pyo3(signature = (id, /))]
+    fn trace<'py>(&self, py: Python<'py>, id: &str) -> PyResult<Bound<'py, PyDict>> {
+        let id = job(py, id)?;
+        let trace = detached(py, || self.inner.trace(id))?;
+        crate::tools::trace_dict(py, &self.id(id), &trace)
+    }
+
     fn lag(&self, py: Python<'_>) -> PyResult<u64> {
         detached(py, || self.inner.lag())
     }

@@ -390,6 +390,15 @@ impl Stream {
         Ok(Source::of_group(Arc::clone(&self.hub), inner, name))
     }
 
+    /// What lies at a position, without its value: {append_ns, time_ns, key, bytes, due_ns, ttl_ns}; None: nothing.
+    #[pyo3(signature = (seq, /))]
+    fn stored<'py>(&self, py: Python<'py>, seq: u64) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let record = detached_in(py, &self.name, || self.inner.log().read_at(seq))?;
+        record
+            .map(|record| crate::tools::record_dict(py, &record))
+            .transpose()
+    }
+
     #[pyo3(signature = (name, /))]
     fn delete_group(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let stream = self.name.to_str(py)?;

@@ -81,7 +81,10 @@ class Report:
     def worst(self) -> Level:
         """The greatest level of the findings."""
         told = {each.level for each in self.findings}
-        return next((level for level in reversed(_LEVELS) if level in told), _LEVELS[0])
+        worst: Level = "ok"
+        for level in _LEVELS:
+            worst = level if level in told else worst
+        return worst
 
 
 def check(url: str | None = None) -> Report:

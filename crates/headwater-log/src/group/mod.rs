@@ -22,9 +22,11 @@ pub(crate) mod replica;
 mod settle;
 pub mod snapshot;
 pub mod source;
+pub mod trace;
 pub mod types;
 
 pub use source::{DeadLetter, Source};
+pub use trace::{Event, Trace};
 pub use types::*;
 
 #[cfg(test)]
