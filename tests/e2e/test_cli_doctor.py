@@ -65,3 +65,19 @@ def test_backup_refuses(cli: Cli, tmp_path: Path, arguments: tuple[str, ...], co
     (tmp_path / "copy" / "letter.txt").write_text("dear")
     cli("backup", *arguments).refused(code, words)
     assert (tmp_path / "copy" / "letter.txt").read_text() == "dear"
+
+
+def test_trace(cli: Cli) -> None:
+    (id,) = cli("put", "crawl", '{"url": "x"}', "--key", "k").ok().lines
+    done = cli("trace", "crawl", id).ok()
+    assert done.lines[0] == f"{id} of queue crawl: waiting"
+    assert "nobody has come to it yet" in done.lines[1]
+    assert done.lines[2] == "11 bytes, key k"
+    assert done.lines[3].split()[1] == "stored"
+    (found,) = cli("trace", "crawl", id, "--json").ok().objects
+    assert (found["state"], found["events"][0]["what"]) == ("waiting", "stored")
+    cli("append", "orders", "1", "--quiet").ok()
+    assert cli("trace", "orders", "1").ok().lines[0] == "1 of stream orders: stored"
+    cli("trace", "orders", "7").refused(1, "7")
+    cli("trace", "nothing", "7").refused(1, "nothing")
+    cli("trace", "crawl", "x").refused(2, "x")

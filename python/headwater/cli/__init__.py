@@ -20,7 +20,10 @@ from .. import BatchError, HeadwaterError, UsageError, __version__
 __all__ = ["COMMANDS", "main"]
 
 #: Every command, in the order of the help: the function of this name in headwater.cli.<name>.
-COMMANDS = ("demo", "ls", "stats", "top", "tail", "publish", "put", "append", "read", "dead", "group", "trim", "delete", "trace", "backup", "bench", "doctor")
+COMMANDS = (
+    "demo", "ls", "stats", "top", "tail", "publish", "put", "append", "read",
+    "dead", "group", "trim", "delete", "trace", "backup", "bench", "doctor",
+)  # fmt: skip
 
 #: What a shell answers for a program that Ctrl-C ended.
 INTERRUPTED = 130
