@@ -112,20 +112,16 @@ impl Story {
         let JobId { lane, seq } = self.id;
         let mine = |l: u8, s: u64| l == lane && s == seq;
         match entry {
-            Entry::Claim { owner, items } => {
-                if self.is(items).is_some() {
-                    self.attempts += 1;
-                    self.tell(now, "delivered").by = Some(core.named(&owner));
-                    self.attempted();
-                    (self.known, self.in_hand, self.finished) = (true, true, false);
-                }
+            Entry::Claim { owner, items } if self.is(items).is_some() => {
+                self.attempts += 1;
+                self.tell(now, "delivered").by = Some(core.named(&owner));
+                self.attempted();
+                (self.known, self.in_hand, self.finished) = (true, true, false);
             }
-            Entry::Ack { items } => {
-                if self.is(items).is_some() {
-                    self.tell(now, "done");
-                    self.attempted();
-                    self.finish();
-                }
+            Entry::Ack { items } if self.is(items).is_some() => {
+                self.tell(now, "done");
+                self.attempted();
+                self.finish();
             }
             Entry::Nack {
                 lane,
@@ -146,30 +142,24 @@ impl Story {
                 self.attempts -= i64::from(!counted);
                 self.in_hand = false;
             }
-            Entry::Release { items } => {
-                if self.is(items).is_some() {
-                    self.tell(now, "given back");
-                    self.attempted();
-                    self.attempts -= 1;
-                    self.in_hand = false;
-                }
+            Entry::Release { items } if self.is(items).is_some() => {
+                self.tell(now, "given back");
+                self.attempted();
+                self.attempts -= 1;
+                self.in_hand = false;
             }
-            Entry::Expire { how, items } => {
-                if self.is(items).is_some() {
-                    let (what, note) = match how {
-                        Ended::Held => ("held", "for longer than max_hold"),
-                        _ => ("expired", "its process ended, or stood still for the lease"),
-                    };
-                    note.clone_into(&mut self.tell(now, what).note);
-                    self.attempted();
-                    self.in_hand = false;
-                }
+            Entry::Expire { how, items } if self.is(items).is_some() => {
+                let (what, note) = match how {
+                    Ended::Held => ("held", "for longer than max_hold"),
+                    _ => ("expired", "its process ended, or stood still for the lease"),
+                };
+                note.clone_into(&mut self.tell(now, what).note);
+                self.attempted();
+                self.in_hand = false;
             }
-            Entry::Park { items } => {
-                if self.is(items).is_some() {
-                    self.tell(now, "waiting behind its key");
-                    self.known = true;
-                }
+            Entry::Park { items } if self.is(items).is_some() => {
+                self.tell(now, "waiting behind its key");
+                self.known = true;
             }
             Entry::Delay { items } => {
                 if let Some(item) = self.is(items) {
@@ -177,17 +167,15 @@ impl Story {
                     self.known = true;
                 }
             }
-            Entry::Skip { reason, items } => {
-                if self.is(items).is_some() {
-                    let note = match reason {
-                        SkipReason::Ttl => "its time to live was over",
-                        SkipReason::Gap => "its record is damaged, or was lost to a power cut",
-                        SkipReason::Trimmed => "the stream's retention had dropped its record",
-                        SkipReason::Cancelled => "it was cancelled",
-                    };
-                    note.clone_into(&mut self.tell(now, "skipped").note);
-                    self.finish();
-                }
+            Entry::Skip { reason, items } if self.is(items).is_some() => {
+                let note = match reason {
+                    SkipReason::Ttl => "its time to live was over",
+                    SkipReason::Gap => "its record is damaged, or was lost to a power cut",
+                    SkipReason::Trimmed => "the stream's retention had dropped its record",
+                    SkipReason::Cancelled => "it was cancelled",
+                };
+                note.clone_into(&mut self.tell(now, "skipped").note);
+                self.finish();
             }
             Entry::Dead {
                 lane,
@@ -205,11 +193,9 @@ impl Story {
                 self.attempted();
                 (self.known, self.dead, self.in_hand) = (true, true, false);
             }
-            Entry::Redrive { items } => {
-                if self.is(items).is_some() {
-                    self.tell(now, "redriven");
-                    (self.attempts, self.dead) = (0, false);
-                }
+            Entry::Redrive { items } if self.is(items).is_some() => {
+                self.tell(now, "redriven");
+                (self.attempts, self.dead) = (0, false);
             }
             Entry::Edit { lane, seq, .. } if mine(lane, seq) => {
                 self.tell(now, "edited");
@@ -223,11 +209,9 @@ impl Story {
                     self.finish();
                 }
             }
-            Entry::PurgeDead { items } => {
-                if self.is(items).is_some() {
-                    "as a dead letter".clone_into(&mut self.tell(now, "purged").note);
-                    self.finish();
-                }
+            Entry::PurgeDead { items } if self.is(items).is_some() => {
+                "as a dead letter".clone_into(&mut self.tell(now, "purged").note);
+                self.finish();
             }
             Entry::Cancel { lane, seq } if mine(lane, seq) => {
                 self.tell(now, "cancelled");
@@ -237,7 +221,7 @@ impl Story {
             }
             Entry::Seek { lane: l, seq: to } if l == lane && (self.known || seq >= to) => {
                 let comes = seq >= to;
-                if !(self.dead && !comes) {
+                if !self.dead || comes {
                     let note = if comes { "it comes (again)" } else { "past it" };
                     note.clone_into(&mut self.tell(now, "sought").note);
                     (self.attempts, self.known, self.in_hand) = (0, false, false);
