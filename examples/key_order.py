@@ -1,6 +1,6 @@
 """Order by key: one account's bookings one at a time and in order, many accounts side by side, also when one keeps failing.
 
-    python examples/key_order.py
+Run it: `python examples/key_order.py`
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A channel: who listens now, hears. A slow listener loses the oldest, is told how many, and holds up nobody.
 
-    python examples/live_channel.py
+Run it: `python examples/live_channel.py`
 """
 
 from __future__ import annotations

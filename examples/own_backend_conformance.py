@@ -1,6 +1,6 @@
 """The conformance suite, as a third party runs it on a backend of its own: ten lines of a test module, here on `memory:`.
 
-    python examples/own_backend_conformance.py
+Run it: `python examples/own_backend_conformance.py`
 
 The suite needs pytest and the extra `fast`. A real module has no `main`: `pytest` finds the tests by their names.
 """

@@ -1,6 +1,6 @@
 """Event time: records that say when they happened, asked for by that time, and a whole day played again to a new group.
 
-    python examples/replay_by_time.py
+Run it: `python examples/replay_by_time.py`
 """
 
 from __future__ import annotations

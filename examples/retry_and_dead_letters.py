@@ -1,6 +1,6 @@
 """What becomes of a job that fails: tried again, later and later; then a dead letter with its history; mended, and put back.
 
-    python examples/retry_and_dead_letters.py
+Run it: `python examples/retry_and_dead_letters.py`
 """
 
 from __future__ import annotations

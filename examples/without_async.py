@@ -1,6 +1,6 @@
 """The same library without async: `headwater.sync` has the same names, no event loop inside, and may be used from any thread.
 
-    python examples/without_async.py
+Run it: `python examples/without_async.py`
 """
 
 from __future__ import annotations

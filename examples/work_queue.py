@@ -1,6 +1,6 @@
 """A work queue and two worker processes. One of them is killed in the middle of a job: the other one does the job again.
 
-    python examples/work_queue.py
+Run it: `python examples/work_queue.py`
 """
 
 from __future__ import annotations
