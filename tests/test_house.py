@@ -265,6 +265,13 @@ def test_every_decision_has_a_date_and_a_reason() -> None:
     assert numbers
 
 
+def test_every_decision_that_is_cited_is_there() -> None:
+    numbers = {path.name[:4] for path in files(".md", under=ROOT / "docs" / "decisions")}
+    for path in files(*CODE, ".md", ".toml"):
+        cited = set(re.findall(r"decisions/(\d{4})", path.read_text()))
+        none(f"{where(path)} cites decision {number}, which is not there" for number in cited - numbers)
+
+
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
