@@ -100,7 +100,18 @@ impl Book {
     /// Others could read or change messages.
     fn modes(&mut self) {
         let mut wide: Vec<(PathBuf, u32)> = Vec::new();
-        self.walk(&self.root.clone(), &mut wide);
+        let root = self.root.clone();
+        self.walk(&root, &mut wide);
+        // The directory itself may be somebody's, made before: all in it is private, and others only see that it is there.
+        if let [(path, mode)] = &wide[..] {
+            if *path == root && mode & 0o022 == 0 {
+                let what = format!(
+                    "others may look into it: its mode is {mode:04o}; what is in it is private"
+                );
+                self.note(Level::Note, what).at(&root, None);
+                return;
+            }
+        }
         if let Some((first, mode)) = wide.first().cloned() {
             let more = match wide.len() {
                 1 => String::new(),

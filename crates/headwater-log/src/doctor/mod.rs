@@ -11,6 +11,8 @@ mod index;
 mod log;
 mod object;
 mod presence;
+#[cfg(test)]
+mod tests;
 
 use std::fs;
 use std::path::{Path, PathBuf};
