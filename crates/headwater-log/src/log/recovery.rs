@@ -214,7 +214,9 @@ impl<'a> Recovery<'a> {
             log,
             promise,
             lossy: last_lossy != 0 && !segments.iter().any(whole),
-            last_seq: before.map_or(segments[first].header.base_seq - 1, |seal| seal.last_seq),
+            last_seq: before.map_or(segments[first].header.base_seq.saturating_sub(1), |seal| {
+                seal.last_seq
+            }),
             first,
             segments,
         }
