@@ -363,7 +363,10 @@ fn metadata_that_is_cut_is_an_error_and_no_signal() {
     let orders = stream(&ctx);
     let path = orders.log.dir.join("meta.bin");
     let file = std::fs::File::options().write(true).open(path).unwrap();
-    for len in [4096, 4095, 0] {
+    // One copy is enough.
+    file.set_len(4096).unwrap();
+    assert!(crate::object::find(&ctx, "s", "orders").unwrap().is_some());
+    for len in [4095, 0] {
         file.set_len(len).unwrap();
         let found = crate::object::find(&ctx, "s", "orders");
         assert!(matches!(found, Err(Error::Corruption { .. })), "{len}");
