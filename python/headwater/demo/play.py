@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from headwater import sync
+
 from .crew import Crew, DemoError, Worker
 from .model import DELAYS, REPLAY, WHEREABOUTS, End, Names
 from .orders import Spec
@@ -105,6 +107,15 @@ class Play:
 
         # Looks often: so it comes upon the workers while they work, also where there is little to do.
         self._until(now, TICK / 5)
+        self._catch(doomed)
+
+    def _catch(self, doomed: Worker) -> None:
+        """Waits until it reports what it has done: it has not acknowledged that yet, or has just taken more. An idle one is not waited for."""
+        stream: sync.Stream[Any] = self._names.attempts if doomed.spec.role == "rebooking" else self._names.reports
+        with stream.read(start="latest", follow=True) as reader:
+            while msg := reader.next(timeout=TICK):
+                if getattr(msg.value, "worker", "") == doomed.name:
+                    return
 
     def _kill(self) -> None:
         """SIGKILL; another one takes its place; and the group that replays everything joins."""

@@ -61,10 +61,10 @@ class Result:
         killed = ", ".join(worker.name for worker in self.watch.crew.workers.values() if worker.killed)
         again = self.redelivered()
         if not again:
-            return f"{killed} was killed by SIGKILL midway, at a moment when it had nothing in hand."
+            return f"{killed} was killed by SIGKILL midway: nothing had to be done again."
         legs = sum(worker.again for worker in self.watch.crew.workers.values() if worker.spec.role == "whereabouts")
         written = legs - self.facts.histories[WHEREABOUTS].redelivered
-        done = f", {written:,} of which it had written already" if written > 0 else ""
+        done = f" ({written:,} of them done and not yet acknowledged)" if written > 0 else ""
         return f"{killed} was killed by SIGKILL midway: {again:,} messages that it had in hand{done} were delivered again, and changed nothing twice."
 
     def last(self) -> Sample:
