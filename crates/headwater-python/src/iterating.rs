@@ -10,6 +10,10 @@ use crate::ready::{ready, ready_none};
 
 /// Signals are delivered to Python between two sleeps of at most this.
 pub const SLICE: Duration = Duration::from_millis(300);
+/// How long a thread looks for the next message before it sleeps.
+pub const SPIN: Duration = Duration::from_micros(50);
+/// The same in an event loop, which has other things to do: as long as a turn of it.
+pub const SHORT_SPIN: Duration = Duration::from_micros(3);
 
 pub trait Pull: pyo3::PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync {
     fn hub(&self) -> &Hub;

@@ -14,7 +14,7 @@ use crate::calls::untracked;
 use crate::decoding::Decoding;
 use crate::errors::to_py;
 use crate::hub::{count, Hub, Link};
-use crate::iterating::{iterating, Pull};
+use crate::iterating::{iterating, Pull, SHORT_SPIN, SPIN};
 use crate::message::{Identity, Message};
 
 struct State {
@@ -160,6 +160,19 @@ impl Pull for Reader {
 
     fn ask(&self) {
         self.lock().reader.arm();
+    }
+
+    fn spin(slf: &Bound<'_, Self>, patient: bool) -> bool {
+        let this = slf.get();
+        if this.stopped.load(Ordering::Relaxed) {
+            return false;
+        }
+        if patient {
+            // The lock is released before the GIL is asked for again.
+            slf.py().detach(|| this.lock().reader.spin(SPIN))
+        } else {
+            this.lock().reader.spin(SHORT_SPIN)
+        }
     }
 
     fn over(&self) -> bool {

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use headwater_log::channel::{Heard, Subscription as Inner};
 use headwater_log::Error;
@@ -13,14 +12,9 @@ use pyo3::types::{PyBytes, PyString};
 use crate::decoding::Decoding;
 use crate::errors::to_py;
 use crate::hub::{count, Hub, Link};
-use crate::iterating::{iterating, Pull};
+use crate::iterating::{iterating, Pull, SHORT_SPIN, SPIN};
 use crate::message::{Identity, Message};
 use crate::ready::ready_none;
-
-/// How long a thread looks for the next message before it sleeps.
-const SPIN: Duration = Duration::from_micros(50);
-/// The same in an event loop, which has other things to do: as long as a turn of it.
-const SHORT_SPIN: Duration = Duration::from_micros(3);
 
 struct State {
     inner: Inner,

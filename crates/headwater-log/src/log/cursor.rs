@@ -162,6 +162,14 @@ impl Cursor {
         }
     }
 
+    /// Whether there is something to read that was not there when `next` found nothing.
+    #[inline]
+    pub fn is_behind(&self) -> bool {
+        self.segment
+            .as_ref()
+            .is_some_and(|segment| segment.header.base_lba + self.off < self.limit())
+    }
+
     /// A lower bound of the next record's seq.
     pub fn next_seq(&self) -> u64 {
         self.next

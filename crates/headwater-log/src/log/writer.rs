@@ -43,24 +43,35 @@ impl Drop for LogGuard<'_> {
 }
 
 /// The sizes that can be checked without a lock. Errors: `TooLarge`.
+#[inline]
 pub fn check_record(record: &Record<'_>, limit: u64) -> Result<()> {
     let tlvs = record.tlv_bytes();
     let key = record.key.map_or(0, <[u8]>::len);
     let size = (record.value.len() + key + tlvs) as u64;
-    for (what, size, limit) in [
-        ("message", size, limit.min(limits::RECORD_BYTES)),
-        ("key", key as u64, limits::KEY_BYTES as u64),
+    if size <= limit.min(limits::RECORD_BYTES)
+        && key <= limits::KEY_BYTES
+        && tlvs <= limits::TLV_BYTES
+    {
+        return Ok(());
+    }
+    Err(too_large(size, limit, key as u64, tlvs as u64))
+}
+
+#[cold]
+fn too_large(size: u64, limit: u64, key: u64, tlvs: u64) -> Error {
+    let limit = limit.min(limits::RECORD_BYTES);
+    let (what, size, limit) = if size > limit {
+        ("message", size, limit)
+    } else if key > limits::KEY_BYTES as u64 {
+        ("key", key, limits::KEY_BYTES as u64)
+    } else {
         (
             "headers (with id and times)",
-            tlvs as u64,
+            tlvs,
             limits::TLV_BYTES as u64,
-        ),
-    ] {
-        if size > limit {
-            return Err(Error::TooLarge { what, size, limit });
-        }
-    }
-    Ok(())
+        )
+    };
+    Error::TooLarge { what, size, limit }
 }
 
 impl<'a> LogGuard<'a> {
@@ -81,6 +92,7 @@ impl<'a> LogGuard<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn state(&self) -> &'a ObjectPage {
         self.log.state()
     }
@@ -96,6 +108,7 @@ impl<'a> LogGuard<'a> {
     }
 
     /// The segment that is written.
+    #[inline]
     pub(super) fn active(&self) -> Result<&'a Arc<Segment>> {
         let base = self.state().active_base.load(Ordering::Relaxed);
         // SAFETY: the lock is held, so that no other thread touches the cell; the reference is used under the lock only.
@@ -114,6 +127,7 @@ impl<'a> LogGuard<'a> {
     }
 
     /// Whether so many bytes fit the active segment, so that an append would not roll.
+    #[inline]
     pub fn fits(&self, records: &[Record<'_>]) -> Result<bool> {
         let bytes: usize = records.iter().map(Record::encoded).sum();
         let segment = self.active()?;

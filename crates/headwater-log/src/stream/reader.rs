@@ -2,9 +2,11 @@
 
 use std::sync::atomic::Ordering as Atomic;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::log::{Cursor, Log, RecordRef};
+use crate::shared::lock::spinning_helps;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -51,7 +53,15 @@ pub struct Reader {
     skip_trimmed: bool,
     ended: bool,
     last: Option<u64>,
+    /// Times it spun in vain, one after the other, and how often it does not try now.
+    vain: u32,
+    passes: u32,
 }
+
+/// After so many times in vain it tries once in 2^10.
+const VAIN: u32 = 10;
+/// About a microsecond.
+const PAUSES: u32 = 24;
 
 impl Reader {
     pub(super) fn new(log: &Arc<Log>, options: ReadOptions) -> Result<Self> {
@@ -84,6 +94,8 @@ impl Reader {
             skip_trimmed: options.skip_trimmed,
             ended: false,
             last: None,
+            vain: 0,
+            passes: 0,
         })
     }
 
@@ -132,6 +144,33 @@ impl Reader {
                 .is_none_or(|key| record.key == Some(key.as_slice()))
             {
                 return Ok(Some(record));
+            }
+        }
+    }
+
+    /// Waits for a record in a busy loop: true as soon as there is something to read. Where that was in vain it is tried more and more
+    /// rarely: the next record may be long in coming, or its writer waits for the processor on which this spins.
+    ///
+    /// A writer that appends one record after the other would else wake a reader for each few of them, by a system call.
+    pub fn spin(&mut self, limit: Duration) -> bool {
+        if self.passes > 0 || self.ended || !spinning_helps() {
+            self.passes = self.passes.saturating_sub(1);
+            return false;
+        }
+        let end = Instant::now() + limit;
+        loop {
+            // Each look takes the tail's line away from the writer: rather a few records at a look.
+            for _ in 0..PAUSES {
+                std::hint::spin_loop();
+            }
+            if self.cursor.is_behind() {
+                self.vain = 0;
+                return true;
+            }
+            if Instant::now() >= end {
+                self.vain = (self.vain + 1).min(VAIN);
+                self.passes = 1 << self.vain;
+                return false;
             }
         }
     }
