@@ -34,7 +34,7 @@ wheel: build ## dist/headwater-*.whl: needs no Rust where it is installed
 	@scripts/wheel.sh dist
 
 docs: build ## the pages of docs/ as a site in site/
-	@. scripts/tools.sh && "$$UV" run --frozen --group docs zensical build
+	@. scripts/tools.sh && "$$UV" run --frozen --group docs zensical build --strict
 
 clean: ## removes what the build made
 	rm -rf .venv .tools target dist site report .pytest_cache .ruff_cache .mypy_cache .hypothesis python/headwater/_engine.abi3.so

@@ -77,6 +77,7 @@ part "conformance on local:" tests tests/conformance/test_local.py
 part "engine (cargo test)" engine
 if [ "$level" != check ]; then
     part "snippets and examples" tests tests/test_examples.py
+    part "documentation" make docs
     part "faults" tests tests/faults
     part "end to end" tests --ignore tests/e2e/test_wheel.py tests/e2e
     part "wheel" tests tests/e2e/test_wheel.py
