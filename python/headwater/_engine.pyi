@@ -18,8 +18,8 @@ _Headers = Mapping[str, str] | Sequence[tuple[str, bytes]]
 _Limits = tuple[float | None, int | None, int | None]  # age in seconds, bytes, records
 
 __all__ = [
-    "Appender", "Channel", "Consumer", "Decoding", "Delivery", "Engine", "Handled", "Later", "LoopBell", "Message", "Position", "Queue", "Reader",
-    "Ready", "Source", "Stream", "Subscription", "__version__", "drive", "failed",
+    "Appender", "Channel", "Consumer", "Decoding", "Delivery", "Engine", "Handled", "Later", "LoopBell", "Message", "Position", "Queue",
+    "Reader", "Ready", "Source", "Stream", "Subscription", "__version__", "backup", "doctor", "drive", "failed",
 ]  # fmt: skip
 __version__: str
 
