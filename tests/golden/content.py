@@ -6,6 +6,7 @@ beside it, and the old one stays readable.
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -65,6 +66,14 @@ def write(conn: hw.sync.Connection) -> None:
             msg.ack()
 
 
+def hold(conn: hw.sync.Connection) -> list[hw.sync.Delivery[dict[str, int]]]:
+    """Two jobs in hand when the directory is closed, or its process killed: they come again."""
+    audit = conn.stream("orders", Order).group("audit", start="latest")
+    audit.declare()
+    audit.pause()
+    return conn.queue("jobs", dict[str, int]).take(max=2, wait=5.0)
+
+
 def first_of_keys(group: hw.sync.Group[Order]) -> list[hw.sync.Delivery[Order]]:
     """One delivery of each of the seven keys and of "batch": what an ordering by key gives at once."""
     taken: list[hw.sync.Delivery[Order]] = []
@@ -110,8 +119,14 @@ def check(conn: hw.sync.Connection) -> None:
     assert letter.reason == "rejected: the first of the second round" or "first of the second round" in letter.reason
     assert letter.value.amount in range(7, 14) or letter.value.amount == ORDERS + 1
 
+    audit = orders.group("audit")
+    assert audit.stats().paused
+    assert audit.lag() == 0
+
     jobs = conn.queue("jobs", dict[str, int])
-    stats = jobs.stats()
+    end = time.monotonic() + 10
+    while (stats := jobs.stats()).leased and time.monotonic() < end:
+        time.sleep(0.05)  # whose process is dead gives back in a moment
     assert (stats.ready, stats.delayed, stats.leased, stats.dead) == (8, 1, 0, 1)
     assert jobs.config()["lease"] == 20
     (dead,) = list(jobs.dead.read())

@@ -13,7 +13,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from content import write
+from content import hold, write
 
 import headwater as hw
 
@@ -23,6 +23,8 @@ HERE = Path(__file__).parent
 def fill(directory: str, end: str) -> None:
     conn = hw.sync.connect(f"local:{directory}")
     write(conn)
+    held = hold(conn)
+    assert len(held) == 2
     if end == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     conn.close()
