@@ -9,9 +9,11 @@ use headwater_log::stream::{Appended, Conditions, Run, Wait};
 use headwater_log::Error;
 use pyo3::ffi;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyTuple, PyType};
 
+use crate::calls::text_or_bytes;
 use crate::hub::count;
 use crate::position::Position;
 use crate::ready::{failed, ready};
@@ -115,27 +117,33 @@ impl Appender {
         let (py, stream) = (items.py(), self.stream.get());
         let writing = &stream.writing;
         let list = items.cast_exact::<PyList>().ok()?;
+        let item = self.item.bind(py).as_type_ptr();
+        let mut known: *mut ffi::PyTypeObject = ptr::null_mut();
         let mut encoded = Vec::with_capacity(list.len());
-        if writing.encode.is_none() {
-            for value in list {
-                encoded.push(value.cast_into_exact::<PyBytes>().ok()?);
-            }
-        } else {
-            let mut known: *mut ffi::PyTypeObject = ptr::null_mut();
-            for value in list {
+        for value in list {
+            let (value, key) = if value.get_type_ptr() == item {
+                keyed(&value)?
+            } else {
+                (value, None)
+            };
+            let data = if writing.encode.is_none() {
+                value.cast_into_exact::<PyBytes>().ok()?
+            } else {
                 let kind = value.get_type_ptr();
                 if kind != known && self.is_special(&value) {
                     return None;
                 }
                 known = kind;
-                encoded.push(writing.encode(&value, false).ok()?);
-            }
+                writing.encode(&value, false).ok()?
+            };
+            encoded.push((data, key));
         }
         let mut bytes = 0;
         let mut records = Vec::with_capacity(encoded.len());
-        for data in &encoded {
+        for (data, key) in &encoded {
             let record = Record {
                 value: data.as_bytes(),
+                key: key.as_ref().map(text_or_bytes).transpose().ok()?,
                 headers: writing.plain(),
                 ..Record::default()
             };
@@ -180,6 +188,30 @@ impl Appender {
         }
         Ok(self.outcomes.bind(py).call1((items, list))?.cast_into()?)
     }
+}
+
+/// Value and key of an `Item` that has no other options.
+fn keyed<'py>(item: &Bound<'py, PyAny>) -> Option<(Bound<'py, PyAny>, Option<Bound<'py, PyAny>>)> {
+    let py = item.py();
+    for name in [
+        intern!(py, "id"),
+        intern!(py, "headers"),
+        intern!(py, "time"),
+        intern!(py, "ttl"),
+        intern!(py, "unique"),
+    ] {
+        if !item.getattr(name).ok()?.is_none() {
+            return None;
+        }
+    }
+    for name in [intern!(py, "delay"), intern!(py, "priority")] {
+        if item.getattr(name).ok()?.is_truthy().unwrap_or(true) {
+            return None;
+        }
+    }
+    let key = item.getattr(intern!(py, "key")).ok()?;
+    let value = item.getattr(intern!(py, "value")).ok()?;
+    Some((value, (!key.is_none()).then_some(key)))
 }
 
 /// What goes as it is where values of any type may come.

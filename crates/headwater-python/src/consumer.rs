@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
+use crate::calls::untracked;
 use crate::decoding::Decoding;
 use crate::delivery::{Delivery, Holder};
 use crate::errors::to_py;
@@ -148,7 +149,8 @@ impl Consumer {
             lease_until_ns: AtomicI64::new(claimed.lease_until_ns),
             settled: AtomicBool::new(false),
         };
-        let delivery = Bound::new(py, PyClassInitializer::from(message).add_subclass(delivery))?;
+        let delivery = PyClassInitializer::from(message).add_subclass(delivery);
+        let delivery = untracked(Bound::new(py, delivery)?);
         if this.eager {
             if let Err(error) = Message::decode(delivery.as_super()) {
                 return match &this.hooks {

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyString};
 
+use crate::calls::untracked;
 use crate::decoding::Decoding;
 use crate::errors::to_py;
 use crate::hub::{count, Hub, Link};
@@ -70,7 +71,7 @@ impl Subscription {
         match state.inner.next() {
             Ok(Some(heard)) => {
                 let message = message(py, &heard, &mut state.name, &self.decoding);
-                Ok(Ok(Some(Bound::new(py, message)?.into_any())))
+                Ok(Ok(Some(untracked(Bound::new(py, message)?).into_any())))
             }
             Ok(None) => Ok(Ok(None)),
             Err(error) => Ok(Err(error)),
