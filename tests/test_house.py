@@ -284,6 +284,23 @@ def test_links_between_pages_lead_somewhere() -> None:
                 assert goal.exists(), f"{where(path)} links to {target}, which is not there"
 
 
+def test_the_map_of_the_architecture_is_true() -> None:
+    """Every place it names is there, and every folder of the two halves is named."""
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    table = text[text.index("## The map") : text.index("## The way")]
+    places = [cell for row in table.splitlines() if row.startswith("| `") for cell in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    named = set[Path]()
+    for place in places:
+        whole = place.replace("…", "crates/headwater-log")
+        stem, _, choices = whole.partition("{")
+        names = [f"{stem}{choice}{choices.partition('}')[2]}" for choice in choices.partition("}")[0].split(",")] if choices else [whole]
+        none(f"the map names {name}, which is not there" for name in names if not (ROOT / name).exists())
+        named |= {ROOT / name for name in names}
+    for half in (ENGINE / "src", PACKAGE):
+        folders = [path for path in half.iterdir() if path.is_dir() and path.name not in ("__pycache__", "backends")]
+        none(f"{where(path)}/ is not on the map" for path in folders if not any(each.is_relative_to(path) for each in named))
+
+
 def test_every_page_is_in_the_contents() -> None:
     contents = (ROOT / "mkdocs.yml").read_text()
     for path in files(".md", under=ROOT / "docs"):
