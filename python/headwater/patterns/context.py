@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("headwater.connection")
 
 
+_ONE_LOOP = "an asynchronous connection belongs to the event loop it was made in: connect in each, or use headwater.sync"
+
+
 class Counters:
     """What this connection did, for `metrics()`. Plain integers: several threads may make one a little too low."""
 
@@ -136,7 +139,12 @@ class Context:
         if self.closed:
             raise ClosedError(f"the connection to {self.backend.settings.url} is closed")
         if not self.sync and running_loop() is not self.loop:
-            raise UsageError("an asynchronous connection belongs to the event loop it was made in: connect in each, or use headwater.sync")
+            raise UsageError(_ONE_LOOP)
+
+    def check_closing(self) -> None:
+        """UsageError outside the connection's loop, unless that is no more: what a dead loop left behind can be closed from anywhere."""
+        if self.loop is not None and running_loop() is not self.loop and not self.loop.is_closed() and self.pid == os.getpid():
+            raise UsageError(_ONE_LOOP)
 
     def refuse(self, pattern: str, feature: Feature) -> None:
         """UnsupportedError where the engine refuses `feature`. Asked for each item of a batch, so what was granted is remembered."""

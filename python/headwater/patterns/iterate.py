@@ -267,3 +267,13 @@ class Consumer(Iterator[Delivery[T]]):
     """Takes messages of a queue or group under a lease. Made by `consume`. Leaving it gives back what is not settled."""
 
     _kind = "consumer"
+
+
+def ended(iterator: Iterator[Any]) -> bool:
+    """Whether it gives nothing more."""
+    return iterator._stopped or (iterator._native is not None and bool(iterator._native.ended))
+
+
+def in_hand(consumer: Consumer[Any]) -> int:
+    """Deliveries that it handed out and nobody settled."""
+    return 0 if consumer._native is None else int(getattr(consumer._native, "in_hand", 0))

@@ -12,11 +12,11 @@ from ..capabilities import Feature
 from ..codec import Codec, CodecName
 from ..message import SourceStats
 from ..retry import Retry
-from .arguments import at_least, one_of, seconds
+from .arguments import at_least, instance_of, one_of, seconds
 from .base import Named, normal
 from .context import Context
 from .dead import DeadLetters
-from .iterate import Consumer
+from .iterate import Consumer, ended, in_hand
 from .settle import Settler
 
 if TYPE_CHECKING:
@@ -40,9 +40,12 @@ class Source(Named[T]):
         self, context: Context, name: str, type: Any, codec: CodecName | Codec | None, needs: Iterable[Feature | str], policy: Retry | None
     ) -> None:
         super().__init__(context, name, type, codec, needs)
+        instance_of(policy, Retry, "retry")
         # The numbers of a policy are stored; its exceptions are this process's.
         self._policy = policy
         self._takers: dict[OnDecodeError, Consumer[T]] = {}
+        # Takers that were stopped while something they took was still in hand.
+        self._former: list[Consumer[T]] = []
 
     async def config(self) -> Mapping[str, Any]:
         await self._ready()
@@ -50,9 +53,10 @@ class Source(Named[T]):
 
     async def delete(self) -> None:
         self._context.check()
-        for taker in self._takers.values():
+        for taker in (*self._takers.values(), *self._former):
             taker.close()
         self._takers.clear()
+        self._former.clear()
         await self._raw.delete()
         self.forget()
 
@@ -100,9 +104,15 @@ class Source(Named[T]):
 
     def _taker(self, on_decode_error: OnDecodeError) -> Consumer[T]:
         # It lives as long as this object does: what was taken must not go back when `take` returns.
-        if on_decode_error not in self._takers:
-            self._takers[on_decode_error] = self.consume(0, None, on_decode_error)
-        return self._takers[on_decode_error]
+        taker = self._takers.get(on_decode_error)
+        if taker is not None and not ended(taker):
+            return taker
+        # `stop` and `drain` end what runs; whoever takes again afterwards wants messages, and not nothing for ever.
+        self._former = [each for each in self._former if in_hand(each)]
+        if taker is not None and in_hand(taker):
+            self._former.append(taker)
+        taker = self._takers[on_decode_error] = self.consume(0, None, on_decode_error)
+        return taker
 
     async def ack_many(self, messages: Iterable[Delivery[T]]) -> list[Delivery[T]]:
         """Acknowledges a batch. Once it returns, these never come again.
