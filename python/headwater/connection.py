@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, overload
 from .abc import Backend, Ordering, Settings
 from .capabilities import Capabilities, Feature
 from .codec import Codec, CodecContext, CodecName, coding_for
-from .errors import UsageError
+from .errors import UnsupportedError, UsageError
 from .message import ConsumerHealth, Health, Info, Retention
-from .patterns.arguments import at_least, seconds
+from .patterns.arguments import at_least, instance_of, seconds
 from .patterns.channel import Channel
 from .patterns.context import Context
+from .patterns.later import later
 from .patterns.queue import Queue
 from .patterns.stream import Stream
 from .retry import Retry
@@ -32,6 +33,9 @@ __all__ = ["Connecting", "Connection", "connect"]
 
 #: Which package of headwater.backends serves a scheme.
 _ENGINES = {"local": "local", "memory": "memory"}
+
+#: Schemes of engines that a later version has.
+LATER_ENGINES = frozenset({"redis", "amqp", "kafka", "pulsar", "zmq", "nng"})
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -62,6 +66,7 @@ def connect(
 
     Raises:
         UsageError: at once, for a URL, codec or option that is wrong.
+        UnsupportedError: at once, for an engine that this version has not.
         ConnectError, AuthenticationError, IncompatibleError: when awaited or entered.
     """
     return Connecting(prepare(url, name, codec, max_message_bytes, connect_timeout, op_timeout, options, sync=False), codec)
@@ -79,10 +84,17 @@ def prepare(
     sync: bool,
 ) -> Backend:
     """The backend of a URL, not yet connected."""
+    given: tuple[tuple[Any, type, str], ...] = ((url, str, "url"), (name, str, "name"), (options, Mapping, "options"))
+    for value, kind, what in given:
+        instance_of(value, kind, what)
     parsed = Url.parse(url)
+    known = ", ".join(f"{each}:" for each in _ENGINES)
+    if parsed.scheme in LATER_ENGINES:
+        how, instead = "this version has no such engine yet", f"{known} (memory:?as={parsed.scheme} refuses what that engine refuses)"
+        raise UnsupportedError(f"{parsed} cannot be connected to: {how}; instead: {instead}", engine=parsed.scheme, how=how, instead=instead)
     engine = _ENGINES.get(parsed.scheme)
-    if engine is None or (parsed.modifiers and engine in ("local", "memory")):
-        raise UsageError(f"unknown URL scheme in {parsed}: this version knows {', '.join(f'{each}:' for each in _ENGINES)}")
+    if engine is None or parsed.modifiers:
+        raise UsageError(f"unknown URL scheme in {parsed}: this version knows {known}")
     # Also checks the name of the codec.
     coding_for(codec, bytes, CodecContext("", "stream"))
     at_least(max_message_bytes, 1, "max_message_bytes")
@@ -280,6 +292,12 @@ class Connection:
         """
         return Stream(self._context, name, type, retention=retention, partitions=partitions, codec=codec, needs=needs)
 
+    if not TYPE_CHECKING:
+        # Not for type checkers, who shall know these names for missing.
+
+        def __getattr__(self, name: str) -> Any:
+            return later(self, name)
+
     async def names(self) -> list[Info]:
         """Every queue, stream and group that is stored."""
         self._context.check()
@@ -335,6 +353,7 @@ class Connection:
         context = self._context
         if context.closed:
             return
+        context.check_closing()
         try:
             await context.abandon()
         finally:
