@@ -68,8 +68,9 @@ class Retention:
             object.__setattr__(self, "age", age.total_seconds())
         for name in ("age", "bytes", "records"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UsageError(f"Retention.{name} must be above 0, not {value!r}")
+            kinds = (int, float) if name == "age" else (int,)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value > 0):
+                raise UsageError(f"Retention.{name} must be a {'' if name == 'age' else 'whole '}number above 0, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

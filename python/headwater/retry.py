@@ -42,13 +42,14 @@ class Retry:
             if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
                 raise UsageError(f"Retry.{name} takes exception classes, not {given!r}")
             object.__setattr__(self, name, kinds)
-        if self.max_attempts is not None and self.max_attempts < 1:
-            raise UsageError(f"Retry.max_attempts counts the first attempt, so it is at least 1, not {self.max_attempts!r}")
+        most: Any = self.max_attempts
+        if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
+            raise UsageError(f"Retry.max_attempts counts the first attempt, so it is a whole number of at least 1, not {most!r}")
         for name, low in (("delay", 0.0), ("factor", 1.0), ("max_delay", 0.0)):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value >= low):
+            if not (_is_number(value) and math.isfinite(value) and value >= low):
                 raise UsageError(f"Retry.{name} must be finite and at least {low:g}, not {value!r}")
-        if not 0 <= self.jitter <= 1:
+        if not (_is_number(self.jitter) and 0 <= self.jitter <= 1):
             raise UsageError(f"Retry.jitter is a share from 0 to 1, not {self.jitter!r}")
 
     def retries(self, error: BaseException) -> bool:
@@ -66,12 +67,20 @@ class Retry:
         return min(self.max_delay, base) * (1 + self.jitter * spread)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 class RetryLater(Exception):  # noqa: N818 - an instruction to the consumer, not an error
-    """Raised by a handler: try this message again, after `delay` seconds (None: as the policy says). The attempt counts."""
+    """Raised by a handler: try this message again, after `delay` seconds (None: as the policy says). The attempt counts.
+
+    UsageError for a delay that is no number of seconds from 0 on."""
 
     def __init__(self, delay: float | timedelta | None = None, reason: str = "") -> None:
         super().__init__(reason or "try again later")
         self.delay = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        if self.delay is not None and not (_is_number(self.delay) and math.isfinite(self.delay) and self.delay >= 0):
+            raise UsageError(f"RetryLater(delay=) must be finite and at least 0 seconds, not {delay!r}")
 
 
 class RejectMessage(Exception):  # noqa: N818 - an instruction to the consumer, not an error

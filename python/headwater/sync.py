@@ -34,6 +34,7 @@ from .patterns import source as _source
 from .patterns import stream as _stream
 from .patterns.checkpoint import Checkpoint
 from .patterns.context import Context
+from .patterns.later import later
 from .patterns.source import OnDecodeError
 from .retry import Retry
 
@@ -131,6 +132,11 @@ class Connection:
     @property
     def native(self) -> Any:
         return self._inner.native
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return later(self, name)
 
     @overload
     def channel(self, name: str, *, codec: CodecName | Codec | None = None, needs: Iterable[Feature | str] = ()) -> Channel[Any]: ...
@@ -479,7 +485,7 @@ class Queue(Source[T]):
         job: str
         if (
             plain is not None and key is None and delay == 0 and priority == 0 and ttl is None and unique is None and headers is None
-            and time is None
+            and time is None and on_duplicate == "return"
         ):  # fmt: skip
             inner._counters.put += 1
             try:

@@ -198,3 +198,62 @@ def test_an_item_whose_value_does_not_encode(conn: hw.sync.Connection) -> None:
         conn.stream("orders").append_many([4, hw.Item(object(), key="k")])
     assert isinstance(caught.value.results[1], hw.EncodeError)
     assert str(caught.value.results[1]).startswith("object does not encode")
+
+
+@pytest.mark.parametrize("given", [{"url": 5}, {"name": 5}, {"options": 5}, {"codec": 5}, {"op_timeout": "x"}, {"max_message_bytes": 1.5}])
+def test_connect(given: Any) -> None:
+    arguments: dict[str, Any] = {"url": "memory:", **given}
+    for connect in (hw.connect, hw.sync.connect):
+        with pytest.raises(hw.UsageError, match=next(iter(given))):
+            connect(**arguments)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"max_attempts": "x"}, {"max_attempts": 1.5}, {"max_attempts": True}, {"delay": "x"}, {"factor": None}, {"max_delay": "x"}, {"jitter": "x"}],
+)
+def test_retry_policies(given: Any) -> None:
+    with pytest.raises(hw.UsageError, match=next(iter(given))):
+        hw.Retry(**given)
+
+
+@pytest.mark.parametrize("given", [{"age": "x"}, {"bytes": 1.5}, {"records": "x"}, {"records": True}])
+def test_retentions(given: Any) -> None:
+    with pytest.raises(hw.UsageError, match=next(iter(given))):
+        hw.Retention(**given)
+
+
+def test_declarations(conn: hw.sync.Connection) -> None:
+    wrong: Any = 5
+    for call in (
+        lambda: conn.queue("j", retry=wrong),
+        lambda: conn.stream("s").group("g", retry=wrong),
+        lambda: conn.stream("s", retention=wrong),
+    ):
+        with pytest.raises(hw.UsageError, match="not 5"):
+            call()
+
+
+@pytest.mark.parametrize("delay", [-1, math.nan, math.inf, "x", True])
+def test_a_handler_that_asks_for_a_wrong_delay(conn: hw.sync.Connection, delay: Any) -> None:
+    """It fails as any handler does, and its message is settled."""
+    jobs = conn.queue("jobs", retry=hw.Retry(max_attempts=1))
+    jobs.put(1)
+    (job,) = jobs.take()
+    with job.handled():
+        raise hw.RetryLater(delay)
+    (letter,) = jobs.dead.read()
+    assert letter.error is not None and "RetryLater(delay=)" in letter.error
+
+
+def test_words(conn: hw.sync.Connection) -> None:
+    jobs = conn.queue("jobs")
+    wrong: Any = "bogus"
+    for _ in range(2):
+        # Before it is declared, and after.
+        with pytest.raises(hw.UsageError, match="on_duplicate"):
+            jobs.put(1, on_duplicate=wrong)
+        jobs.declare()
+    with pytest.raises(hw.UsageError, match=r"\['0-1'\]"):
+        jobs.dead.redrive("0-1")
+    assert jobs.stats().put_total == 0

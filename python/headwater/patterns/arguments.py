@@ -100,6 +100,11 @@ def at_least(value: float | None, low: int, what: str) -> int | None:
     return value
 
 
+def instance_of(value: Any, kind: type, what: str) -> None:
+    if value is not None and not isinstance(value, kind):
+        raise UsageError(f"{what} is a {kind.__name__}, not {value!r}")
+
+
 def one_of(value: Any, choices: tuple[Any, ...], what: str) -> None:
     if value not in choices:
         raise UsageError(f"{what}={value!r}: it is one of {', '.join(repr(each) for each in choices)}")

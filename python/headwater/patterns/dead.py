@@ -11,6 +11,7 @@ from .. import abc
 from .._engine import Decoding
 from ..capabilities import Feature
 from ..codec import Coding
+from ..errors import UsageError
 from ..message import DeadLetter
 from .arguments import at_least, seconds
 from .context import Context
@@ -79,6 +80,9 @@ class DeadLetters(Generic[T]):
             How many were put back; ids that are not dead are passed over.
         """
         at_least(max, 1, "max")
+        if isinstance(ids, str):
+            # Each letter would be taken for an id.
+            raise UsageError(f"ids is an iterable of ids, not one: write [{ids!r}]")
         chosen = None if ids is None else list(ids)
         await self._ready()
         if rate is None:

@@ -119,7 +119,7 @@ class Queue(Source[T]):
         plain = self._plain
         if (
             plain is not None and key is None and delay == 0 and priority == 0 and ttl is None and unique is None and headers is None
-            and time is None and ident() == self._thread
+            and time is None and on_duplicate == "return" and ident() == self._thread
         ):  # fmt: skip
             self._counters.put += 1
             try:

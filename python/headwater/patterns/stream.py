@@ -16,7 +16,7 @@ from ..errors import UsageError
 from ..message import Item, Message, Retention, StreamInfo
 from ..names import check_name
 from ..retry import Retry
-from .arguments import BYTES_LIKE, at_least, headers_of, is_plain, items_of, key_of, one_of, place_of, position_of, text_of, time_ns
+from .arguments import BYTES_LIKE, at_least, headers_of, instance_of, is_plain, items_of, key_of, one_of, place_of, position_of, text_of, time_ns
 from .base import Named, ident, normal
 from .checkpoint import Checkpoint
 from .context import Context
@@ -53,6 +53,7 @@ class Stream(Named[T]):
         needs: Iterable[Feature | str] = (),
     ) -> None:
         super().__init__(context, check_name(name), type, codec, needs)
+        instance_of(retention, Retention, "retention")
         if retention is not None:
             context.refuse("stream", Feature.RETENTION)
         self._options = StreamOptions(retention, at_least(partitions, 1, "partitions"))
