@@ -82,6 +82,7 @@ impl Catalog {
                 if tick.janitor {
                     catalog.flush_orphans();
                 }
+                catalog.forget_deleted();
                 catalog.retain();
                 for core in catalog.open_cores() {
                     // What cannot be written now is tried again at the next look.
@@ -114,8 +115,14 @@ impl Catalog {
         }
         let page = {
             let _gate = ctx.setup()?;
-            ctx.shared
-                .page_for(object::log_oid(meta.oid, kind), Log::page_kind(kind), rel)?
+            let oid = object::log_oid(meta.oid, kind);
+            let page = ctx.shared.page_for(oid, Log::page_kind(kind), rel)?;
+            // Marked, and its files are still here: whoever was about to delete it has died, since the gate is ours.
+            let deleted = &ctx.shared.page(page).deleted;
+            if deleted.load(Ordering::Acquire) != 0 && ctx.storage.exists(&ctx.root.join(rel)) {
+                deleted.store(0, Ordering::Release);
+            }
+            page
         };
         let log = Log::open(&ctx, rel, kind, page, object::log_oid(meta.oid, kind))?;
         unpoisoned(&self.logs).insert(key, Arc::clone(&log));
@@ -153,8 +160,26 @@ impl Catalog {
             lanes(),
             start,
         )?;
-        unpoisoned(&self.cores).insert(rel.to_owned(), Arc::clone(&core));
+        let before = unpoisoned(&self.cores).insert(rel.to_owned(), Arc::clone(&core));
+        if let Some(deleted) = before {
+            deleted.forget();
+        }
         Ok(core)
+    }
+
+    /// Lets go of what was deleted, here or by another process.
+    fn forget_deleted(&self) {
+        let mut deleted = Vec::new();
+        unpoisoned(&self.cores).retain(|_, core| {
+            let alive = core.journal.check_alive().is_ok();
+            if !alive {
+                deleted.push(Arc::clone(core));
+            }
+            alive
+        });
+        deleted.iter().for_each(|core| core.forget());
+        unpoisoned(&self.streams).retain(|_, stream| stream.log().check_alive().is_ok());
+        unpoisoned(&self.logs).retain(|_, log| log.check_alive().is_ok());
     }
 
     /// The groups that are open here.
@@ -315,25 +340,46 @@ impl Catalog {
         let ctx = self.ctx()?;
         let _gate = ctx.setup()?;
         let inside = format!("{rel}/");
-        for page in ctx.shared.pages().collect::<Vec<_>>() {
-            let path = ctx.shared.path_of(page);
-            if path == rel || path.starts_with(&inside) {
-                // Under the log's lock: no append is in the middle of anything.
-                let lock = ctx
-                    .shared
-                    .lock(page, Some(Instant::now() + ctx.op_timeout))?;
-                ctx.shared.page(page).deleted.store(1, Ordering::Release);
-                drop(lock);
-                ctx.shared.ring(page);
-                ctx.shared.release_page(page);
-            }
-        }
-        unpoisoned(&self.logs).retain(|(path, _), _| path != rel && !path.starts_with(&inside));
-        unpoisoned(&self.cores).retain(|path, _| path != rel && !path.starts_with(&inside));
-        // Out of sight first: a crash in between leaves a private name that the next creation of anything ignores.
+        let of_it = |page: &u32| {
+            let path = ctx.shared.path_of(*page);
+            path == rel || path.starts_with(&inside)
+        };
+        let pages: Vec<u32> = ctx.shared.pages().filter(of_it).collect();
+        let mark = |page: u32, deleted| {
+            ctx.shared
+                .page(page)
+                .deleted
+                .store(deleted, Ordering::Release);
+        };
+        // Out of sight before any page is let go: where the files stay, a page that is gone would be made anew from what they
+        // said at the beginning of the session. A crash in between leaves a private name that the next creation ignores.
         let path = ctx.root.join(rel);
         let gone = path.with_file_name(format!(".gone-{:x}", crate::log::random_u64()));
-        ctx.storage.rename(&path, &gone)?;
+        let hidden = pages
+            .iter()
+            .try_for_each(|page| {
+                // Under the log's lock: no append is in the middle of anything.
+                let soon = Instant::now() + ctx.op_timeout;
+                let _lock = ctx.shared.lock(*page, Some(soon))?;
+                mark(*page, 1);
+                Ok(())
+            })
+            .and_then(|()| {
+                crate::fail::kp("remove:marked");
+                ctx.storage.rename(&path, &gone)
+            });
+        if let Err(error) = hidden {
+            pages.iter().for_each(|page| mark(*page, 0));
+            return Err(error);
+        }
+        crate::fail::kp("remove:hidden");
+        for page in pages {
+            ctx.shared.ring(page);
+            ctx.shared.release_page(page);
+        }
+        unpoisoned(&self.logs).retain(|(path, _), _| path != rel && !path.starts_with(&inside));
+        // What is left of it in this process, and in others.
+        ctx.shared.work_at(0);
         if let Some(parent) = path.parent() {
             ctx.storage.sync_dir(parent)?;
         }

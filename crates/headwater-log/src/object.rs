@@ -163,6 +163,9 @@ pub fn open_by_page(ctx: &Arc<EngineCtx>, page: u32) -> Result<Option<Arc<Log>>>
     else {
         return Ok(None);
     };
+    if state.deleted.load(Ordering::Acquire) != 0 {
+        return Ok(None);
+    }
     let rel = ctx.shared.path_of(page);
     if !Path::new(&ctx.root.join(&rel)).exists() && !ctx.memory {
         return Ok(None);

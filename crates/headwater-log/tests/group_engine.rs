@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::groups::{append, claim, memory, ordered, retry, some, values};
+use common::groups::{append, claim, memory, ordered, retry, some, values, within};
 use headwater_log::group::{SeekTo, Ticket};
 use headwater_log::log::Record;
 use headwater_log::options::{
@@ -299,4 +299,20 @@ fn in_an_always_directory_what_is_acked_is_synced() {
     ));
     assert!(group.ack_one(got[0].ticket).unwrap());
     engine.close().unwrap();
+}
+
+#[test]
+fn the_heart_does_not_beat_for_what_was_deleted() {
+    let (engine, stream) = memory();
+    let leases = || engine.processes().unwrap()[0].leases;
+    for n in 0..2 {
+        let (group, _) = engine
+            .declare_group("orders", "billing", &GroupConfig::default())
+            .unwrap();
+        append(&stream, None, "a");
+        assert_eq!(claim(&group, 10).len(), n + 1);
+        assert_eq!(leases(), n as u32 + 1);
+        engine.delete_group("orders", "billing").unwrap();
+        within("it is forgotten", || (leases() == 0).then_some(()));
+    }
 }

@@ -280,6 +280,14 @@ impl Core {
         }
     }
 
+    /// After its deletion: nothing of it is in hand any more, and the heart need not beat for it.
+    pub fn forget(&self) {
+        let held = std::mem::take(&mut unpoisoned(&self.replica).held);
+        if held != 0 {
+            self.ctx.shared.hold_leases((held as i32).wrapping_neg());
+        }
+    }
+
     /// Asks to be rung when there may be something to claim.
     pub fn arm(&self) {
         self.journal.arm();
@@ -296,6 +304,7 @@ struct Claimable {
     paused: bool,
     head: bool,
     parked: u64,
+    /// Jumps of the cursors, and lanes: who waits is not armed on a new one.
     jumps: u64,
 }
 
@@ -307,7 +316,11 @@ impl Claimable {
             paused: machine.paused,
             head: machine.head.is_some(),
             parked: machine.count(State::Parked),
-            jumps: machine.lanes.iter().map(|lane| lane.jumps).sum(),
+            jumps: machine
+                .lanes
+                .iter()
+                .map(|lane| lane.jumps + u64::from(lane.made))
+                .sum(),
         }
     }
 

@@ -40,6 +40,8 @@ impl Engine {
 
     fn group_at(&self, stream: &Stream, rel: &str, meta: &Meta) -> Result<Source> {
         let log = Arc::clone(stream.log());
+        // The group may be of a new stream of this name.
+        log.check_alive()?;
         let start = {
             let (log, config) = (Arc::clone(&log), meta.config.clone());
             move |op: &mut Op<'_>| {

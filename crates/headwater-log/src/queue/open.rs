@@ -155,12 +155,14 @@ impl Queues {
     }
 
     fn retain(&self) {
-        let open: Vec<Queue> = unpoisoned(&self.open).values().cloned().collect();
+        let open: Vec<Queue> = {
+            let mut open = unpoisoned(&self.open);
+            open.retain(|_, queue| queue.inner.first.check_alive().is_ok());
+            open.values().cloned().collect()
+        };
         for queue in open {
-            if queue.inner.first.check_alive().is_ok() {
-                // A segment that cannot go now goes at the next look.
-                let _ = queue.retain();
-            }
+            // A segment that cannot go now goes at the next look.
+            let _ = queue.retain();
         }
     }
 
@@ -219,6 +221,8 @@ fn open_group(ctx: &Arc<EngineCtx>, rel: &str, meta: &Meta, first: &Arc<Log>) ->
             })?
         }
     };
+    // The group may be of a new queue of this name.
+    first.check_alive()?;
     let config = read_config(first, meta.config.clone())?.group;
     let core = Catalog::of(ctx).core(
         &group,

@@ -81,7 +81,7 @@ impl Shared {
     /// Whether some thread of this process holds a lock.
     pub(crate) fn holds_a_lock(&self) -> bool {
         let mine = self.word();
-        self.pages()
+        self.used_pages()
             .any(|no| self.page(no).lock.load(Ordering::SeqCst) & !WAITERS == mine)
     }
 
@@ -158,7 +158,11 @@ impl Shared {
                 pause = (pause * 2).min(Duration::from_millis(10));
                 let (slot, generation) = slot_of(seen);
                 if self.is_dead(slot, generation) == Liveness::Dead {
-                    self.clean_slot(slot, generation, deadline)?;
+                    let cleaned = self.clean_slot(slot, generation, deadline);
+                    // What cannot be repaired elsewhere is not ours to tell.
+                    if word.load(Ordering::Relaxed) & !WAITERS == seen & !WAITERS {
+                        cleaned?;
+                    }
                 }
             }
         }
@@ -177,7 +181,8 @@ impl Shared {
     /// run/recover.
     pub(crate) fn take_from_dead(&self, slot: u16, generation: u32) -> Result<()> {
         let dead = word_of(slot, generation);
-        for page in self.pages().collect::<Vec<_>>() {
+        let mut outcome = Ok(());
+        for page in self.used_pages().collect::<Vec<_>>() {
             let word = &self.page(page).lock;
             loop {
                 let seen = word.load(Ordering::Acquire);
@@ -195,17 +200,22 @@ impl Shared {
                 {
                     continue;
                 }
-                if let Err(e) = self.repair(page) {
-                    // Still the dead one's: nobody may use what is not repaired, and the next contender tries again.
+                // A free page guards nothing.
+                let free = self.page(page).oid.load(Ordering::Acquire) == 0;
+                let repaired = if free { Ok(()) } else { self.repair(page) };
+                if repaired.is_err() {
+                    // Still the dead one's: nobody may use what is not repaired, and the next contender tries again. The
+                    // others are none the worse for it.
                     word.store(dead | WAITERS, Ordering::Release);
                     futex_wake(word, i32::MAX as u32);
-                    return Err(e);
+                    outcome = outcome.and(repaired);
+                    break;
                 }
                 drop(PageLock { shared: self, page });
                 break;
             }
         }
-        Ok(())
+        outcome
     }
 }
 

@@ -307,6 +307,7 @@ impl Shared {
         self.ensure_pages(no + 1)?;
         self.chunk((no / GROW) as usize)?;
         let page = self.page(no);
+        crate::fail::kp("page:locked");
         let incarnation = page.incarnation.load(Ordering::Relaxed).wrapping_add(1);
         let lock_at = std::mem::offset_of!(ObjectPage, lock);
         // SAFETY: nobody else uses a page without an oid, and the caller excludes other creators; the lock word in the
@@ -370,11 +371,14 @@ impl Shared {
 
     /// All pages with an object.
     pub fn pages(&self) -> impl Iterator<Item = u32> + '_ {
+        self.used_pages()
+            .filter(|no| self.page(*no).oid.load(Ordering::Acquire) != 0)
+    }
+
+    /// The same and those that are free again: somebody may be giving one to a new object, under its lock.
+    pub(crate) fn used_pages(&self) -> impl Iterator<Item = u32> + '_ {
         let objects = self.head().n_objects.load(Ordering::Acquire);
-        (FIRST_OBJECT..FIRST_OBJECT + objects).filter(|no| {
-            self.chunk((no / GROW) as usize).is_ok()
-                && self.page(*no).oid.load(Ordering::Acquire) != 0
-        })
+        (FIRST_OBJECT..FIRST_OBJECT + objects).filter(|no| self.chunk((no / GROW) as usize).is_ok())
     }
 
     pub fn set_repairer(&self, repairer: Repairer) {
