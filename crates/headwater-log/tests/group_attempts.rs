@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::groups::{append, claim, failed, memory, now_ns, ordered, retry, some, values, within};
-use headwater_log::group::{JobId, Nack, NackOutcome};
+use headwater_log::group::{ErrorNote, JobId, Nack, NackOutcome};
 use headwater_log::log::Record;
 use headwater_log::options::{GroupConfig, Ordering};
 use headwater_log::Error;
@@ -220,4 +220,34 @@ fn in_total_order_the_head_holds_up_all_others() {
         .iter()
         .zip(expected)
         .all(|((value, n), e)| (value.as_str(), *n) == e));
+}
+
+#[test]
+fn a_message_dies_however_much_was_said_of_it() {
+    let (engine, stream) = memory();
+    let (group, _) = engine
+        .declare_group("orders", "billing", &retry(Some(30), 0.0))
+        .unwrap();
+    append(&stream, None, "poison");
+    // In JSON six times as long.
+    let long = "\u{1}".repeat(256 << 10);
+    let nack = Nack {
+        delay: Some(Duration::ZERO),
+        counted: true,
+        error: Some(ErrorNote {
+            kind: "ValueError".to_owned(),
+            message: long.clone(),
+            traceback: long,
+        }),
+    };
+    for attempt in 1..=30 {
+        let got = within("it comes again", || some(claim(&group, 1)));
+        assert_eq!(got[0].attempt, attempt);
+        let outcome = group.nack(got[0].ticket, &nack).unwrap();
+        assert_eq!(outcome == NackOutcome::Dead, attempt == 30);
+    }
+    let dead = group.dead_list(None, 1).unwrap();
+    assert_eq!(dead[0].history.len(), 30);
+    let told = |n: usize| dead[0].history[n].error.is_some();
+    assert!(told(29) && told(25) && !told(0), "the newest are told");
 }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::jobs::*;
 use headwater_log::group::{JobId, OnDuplicate};
@@ -310,4 +310,27 @@ fn always_means_that_the_job_is_on_the_disk_before_anybody_does_it() {
     let held = claim(&jobs, 10);
     assert_eq!(values(&held), ["x"]);
     ack(&jobs, &held);
+}
+
+#[test]
+fn in_memory_too_who_waits_hears_of_a_job_in_a_lane_that_is_new() {
+    let engine = Engine::memory(None, &OpenOptions::new("memory:")).unwrap();
+    let queue = queue(&engine);
+    let waiting = std::thread::spawn({
+        let (engine, queue) = (engine.clone(), queue.clone());
+        move || loop {
+            let bell = engine.bell();
+            queue.source().arm();
+            if !claim(&queue, 1).is_empty() {
+                return;
+            }
+            let deadline = Instant::now() + Duration::from_secs(10);
+            assert!(engine.wait_bell(bell, Some(deadline)), "nobody rang");
+        }
+    });
+    std::thread::sleep(50 * MS);
+    let began = Instant::now();
+    put(&queue, Record::of(b"urgent"), 7).unwrap();
+    waiting.join().unwrap();
+    assert!(began.elapsed() < Duration::from_secs(5));
 }

@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use super::entry::{Item, SkipReason, Writer};
 use super::machine::{Job, Machine, Map, State, RETRYING};
 use super::types::LANES;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::options::{Ordering, RetryPolicy};
 use crate::shared::Owner;
 
@@ -62,6 +62,8 @@ pub struct Plan {
     keys: Map<(u8, u64), ()>,
     /// Records were left unread: ask again.
     pub more: bool,
+    /// Of a job's record.
+    pub damaged: Option<Error>,
 }
 
 impl Plan {
@@ -73,6 +75,7 @@ impl Plan {
         self.trims.clear();
         self.keys.clear();
         self.more = false;
+        self.damaged = None;
     }
 
     /// Writes the entries.
@@ -148,11 +151,8 @@ pub fn claim(
     }
     promote(machine, now);
     for lane in 0..LANES as u8 {
-        let first = if machine.lanes[lane as usize].made {
-            feed.first(lane)
-        } else {
-            0
-        };
+        let made = machine.lanes[lane as usize].made;
+        let first = if made { feed.first(lane) } else { 0 };
         if first > machine.lanes[lane as usize].cursor {
             plan.trims.push((lane, first));
         }
@@ -369,17 +369,24 @@ fn known(
         return Ok(Look::Passed);
     };
     let note = machine.record_note(lane, seq, &job);
-    let Some(head) = feed.get(lane, seq, note)? else {
-        let reason = if seq < feed.first(lane) {
-            SkipReason::Trimmed
-        } else {
-            SkipReason::Gap
-        };
-        plan.skips.push((reason, Item::one(lane, seq)));
-        return Ok(Look::Passed);
+    let mut skip = |reason| plan.skips.push((reason, Item::one(lane, seq)));
+    let head = match feed.get(lane, seq, note) {
+        Ok(Some(head)) => head,
+        Ok(None) => {
+            let trimmed = usize::from(seq < feed.first(lane));
+            skip([SkipReason::Gap, SkipReason::Trimmed][trimmed]);
+            return Ok(Look::Passed);
+        }
+        // It is told once, and stands in nobody's way.
+        Err(error @ Error::Corruption { .. }) => {
+            skip(SkipReason::Gap);
+            plan.damaged = Some(error);
+            return Ok(Look::Passed);
+        }
+        Err(error) => return Err(error),
     };
     if head.expires.is_some_and(|at| at <= now) {
-        plan.skips.push((SkipReason::Ttl, Item::one(lane, seq)));
+        skip(SkipReason::Ttl);
         return Ok(Look::Passed);
     }
     if machine.ordering == Ordering::Key && job.key != 0 {

@@ -261,6 +261,8 @@ impl Feeder {
         let place = &mut self.heads[lane as usize];
         if place.is_none() {
             if let Some(log) = self.lanes.lane(lane)? {
+                // Whoever waits now armed what was there before: the first look at a lane that is new comes after this.
+                log.arm();
                 *place = Some(Box::new(Heads::new(&log, from)));
             }
         }
@@ -371,9 +373,7 @@ fn at(
     if !near {
         *cursor = None;
     }
-    let cursor = cursor.get_or_insert_with(anew);
-    cursor.seek(seq);
-    Ok(cursor.next()?.filter(|record| record.seq == seq))
+    cursor.get_or_insert_with(anew).get(seq)
 }
 
 /// A record of the notes log. Unsynced ones are read too: the entry that names it may be as young.

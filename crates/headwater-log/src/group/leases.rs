@@ -103,7 +103,7 @@ impl Holding {
             self.claims.pop_front();
         }
         let mut over = Vec::new();
-        self.next = now + bound;
+        self.next = now.saturating_add(bound);
         let mut extended = HashMap::new();
         for (lane, seq, job) in jobs {
             // A claim from before `max_hold` was set counts from now on.
@@ -120,7 +120,7 @@ impl Holding {
                 lane: *lane,
                 seq: *seq,
             };
-            let mut until = since + bound;
+            let mut until = since.saturating_add(bound);
             if let Some(later) = self.extended.get(&ticket) {
                 extended.insert(ticket, *later);
                 until = until.max(*later);
@@ -285,7 +285,7 @@ impl Core {
         if let Some(bound) = replica.machine.max_hold() {
             let now = monotonic_ns();
             replica.holding.claimed(claim, now);
-            let until = now + (bound * 1e9) as u64;
+            let until = now.saturating_add((bound * 1e9) as u64);
             replica.holding.next = replica.holding.next.min(until);
             self.ctx.shared.tick_at(until);
         }
@@ -352,5 +352,6 @@ mod tests {
         holding.extend(ticket, 400);
         assert_eq!(holding.over(&jobs, 260, 100), vec![(0, 1, job(10))]);
         assert_eq!(holding.over(&jobs[1..], 500, 100), vec![(0, 2, job(20))]);
+        assert_eq!(holding.over(&jobs, 500, u64::MAX), vec![], "for ever");
     }
 }

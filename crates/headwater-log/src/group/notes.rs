@@ -18,6 +18,10 @@ use crate::log::{Cursor, Log, OwnedRecord, Record};
 /// Of an error's message and of its traceback so many bytes are kept.
 const TEXT: usize = 256 << 10;
 
+/// Of the errors of all attempts of a dead letter about so much, the newest first: it must fit beside the message what may be
+/// committed together.
+const HISTORY_TEXT: usize = 4 << 20;
+
 /// What is noted of a dead letter beside its record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Details {
@@ -39,7 +43,19 @@ fn cut(text: &str) -> String {
     text[..end].to_owned()
 }
 
+/// What is damaged is not there: it must not keep a message from dying.
+fn readable<T>(found: Result<Option<T>>) -> Result<Option<T>> {
+    match found {
+        Err(Error::Corruption { .. }) => Ok(None),
+        found => found,
+    }
+}
+
 impl ErrorNote {
+    fn len(&self) -> usize {
+        self.kind.len() + self.message.len() + self.traceback.len()
+    }
+
     /// What is kept of it.
     pub(crate) fn kept(&self) -> Self {
         Self {
@@ -106,14 +122,22 @@ impl Op<'_> {
         let mut history = Vec::new();
         if job.flags & HAS_EXTRA != 0 {
             let past = self.machine.extra.get(&(lane, seq));
-            for attempt in past.map(|extra| extra.history.clone()).unwrap_or_default() {
+            let mut left = HISTORY_TEXT;
+            let past = past.map(|extra| extra.history.clone());
+            for attempt in past.unwrap_or_default().into_iter().rev() {
+                let error = match left {
+                    0 => None,
+                    _ => readable(self.feed.error(attempt.note))?,
+                };
+                left = left.saturating_sub(error.as_ref().map_or(0, ErrorNote::len));
                 history.push(AttemptNote {
                     attempt: attempt.attempt,
                     time_ns: attempt.at,
                     outcome: attempt.how.word().to_owned(),
-                    error: self.feed.error(attempt.note)?,
+                    error,
                 });
             }
+            history.reverse();
         }
         history.push(AttemptNote {
             attempt: job.attempts,
@@ -124,7 +148,8 @@ impl Op<'_> {
         let from = self.machine.record_note(lane, seq, job);
         let record = self
             .feed
-            .record(lane, seq, from, |record| record.to_owned())?;
+            .record(lane, seq, from, |record| record.to_owned());
+        let record = readable(record)?;
         let details = json(&Details {
             reason: death.reason(),
             error: death.error.cloned(),
@@ -132,7 +157,7 @@ impl Op<'_> {
             died_ns: self.now,
             append_ns: record.as_ref().map_or(self.now, |r| r.append_ns),
         })?;
-        // A record that the stream's retention has dropped meanwhile leaves an empty message with its history.
+        // A record that is damaged, or that the stream's retention has dropped meanwhile, leaves an empty message with its history.
         let copy = match &record {
             Some(record) => copy_of(record),
             None => Record::of(b""),

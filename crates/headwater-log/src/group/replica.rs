@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering as Atomic;
 use std::sync::Arc;
 
-use super::core::Core;
+use super::core::{Core, Op};
 use super::decide::{self, Plan};
 use super::entry::{Item, Writer};
 use super::lanes::{Feeder, Lanes};
@@ -70,6 +70,14 @@ pub(super) struct Rank {
     rank: u64,
     passed: u64,
     jumps: u64,
+}
+
+/// A group's state at one moment.
+pub(super) struct Now {
+    n: u64,
+    bytes: Vec<u8>,
+    /// No note before it is wanted, by this state or by any later one.
+    notes_floor: u64,
 }
 
 fn file_name(n: u64) -> String {
@@ -214,7 +222,10 @@ impl Replica {
                 Ok(Some(record)) => record,
                 Ok(None) => return Ok(true),
                 Err(error) => {
-                    self.broken = Some("a record of its journal is damaged");
+                    // Anything else (no descriptor left) may be over at the next look.
+                    if matches!(error, Error::Corruption { .. }) {
+                        self.broken = Some("a record of its journal is damaged");
+                    }
                     return Err(error);
                 }
             };
@@ -238,7 +249,12 @@ impl Replica {
     #[cold]
     fn reload(&mut self) -> Result<()> {
         let journal = Arc::clone(self.cursor.log());
-        (self.machine, self.loaded) = newest(&journal.ctx, &journal)?;
+        let (mut machine, loaded) = newest(&journal.ctx, &journal)?;
+        for (lane, before) in machine.lanes.iter_mut().zip(&self.machine.lanes) {
+            // What was passed is counted anew: nobody may go on with what he knew of it.
+            lane.jumps += before.jumps + 1;
+        }
+        (self.machine, self.loaded) = (machine, loaded);
         self.cursor = Cursor::new_to_tail(&journal, self.machine.applied + 1);
         self.live = false;
         self.ranks = [None; LANES];
@@ -358,17 +374,30 @@ impl Core {
 
     /// Writes the state as it is now, and lets go of what is older than the snapshot before it.
     pub(crate) fn take_snapshot(&self) -> Result<()> {
-        let (n, bytes, notes_floor) = {
-            let mut replica = self.replica(self.patience())?;
-            replica.catch_up(&self.journal)?;
-            (replica.records, replica.bytes) = (0, 0);
-            let machine = &replica.machine;
-            (
-                machine.applied,
-                snapshot::encode(machine),
-                machine.notes_floor(),
-            )
-        };
+        let state = self.state_now()?;
+        self.keep_snapshot(state)
+    }
+
+    pub(super) fn state_now(&self) -> Result<Now> {
+        let mut replica = self.replica(self.patience())?;
+        // Under the group's lock nobody is between a note and the entry that names it: what is not noted yet lies behind.
+        let noted = |op: &mut Op<'_>| Ok(op.core.notes.next_seq());
+        let (noted, _) = self.run(&mut replica, self.patience(), noted)?;
+        (replica.records, replica.bytes) = (0, 0);
+        let machine = &replica.machine;
+        Ok(Now {
+            n: machine.applied,
+            bytes: snapshot::encode(machine),
+            notes_floor: machine.notes_floor().min(noted),
+        })
+    }
+
+    pub(super) fn keep_snapshot(&self, state: Now) -> Result<()> {
+        let Now {
+            n,
+            bytes,
+            notes_floor,
+        } = state;
         let (storage, dir) = (&*self.ctx.storage, &self.journal.dir);
         let kept = {
             let _alone = storage.lock_dir(dir)?;
@@ -391,7 +420,7 @@ impl Core {
         if let [_, second] = kept[..] {
             self.journal.retain(&ARCHIVE, second + 1)?;
         }
-        self.notes.trim(notes_floor.min(self.notes.next_seq()))?;
+        self.notes.trim(notes_floor)?;
         Ok(())
     }
 }

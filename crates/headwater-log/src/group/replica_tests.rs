@@ -306,3 +306,27 @@ fn notes_that_nothing_names_are_let_go_of_and_the_others_stay() {
     assert!(world.group.core.notes.first_seq() >= first);
     assert_eq!(world.group.core.journal.first_seq(), 1);
 }
+
+#[test]
+fn a_note_that_is_younger_than_the_snapshot_is_kept_also_where_its_entry_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::open(dir.path());
+    let core = &world.group.core;
+    world.append(0, 30);
+    let got = world.claim(10);
+    let now = core.state_now().unwrap();
+    let long = "x".repeat(200 << 10);
+    let error = ErrorNote {
+        kind: "ValueError".to_owned(),
+        message: long,
+        ..ErrorNote::default()
+    };
+    for (ticket, _) in &got {
+        assert!(world.group.reject(*ticket, "bad", Some(&error)).unwrap());
+    }
+    assert!(core.notes.segment_bases().unwrap().len() > 2);
+    core.keep_snapshot(now).unwrap();
+    let dead = world.group.dead_list(None, 100).unwrap();
+    assert_eq!(dead.len(), 10);
+    assert!(dead.iter().all(|letter| letter.error.is_some()));
+}

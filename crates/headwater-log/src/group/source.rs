@@ -6,8 +6,9 @@ use super::core::{Core, Patience};
 use super::decide::{self, push_run};
 use super::entry::{Item, SkipReason};
 use super::types::{AttemptNote, ErrorNote, JobId, Ticket};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::{now_ns, OwnedRecord, RecordRef};
+use crate::shared::liveness::unpoisoned;
 
 /// A group, or the work of a queue. Cheap to clone; all clones in a process share one replica.
 #[derive(Clone)]
@@ -79,7 +80,13 @@ impl Source {
                 op.plan.write(&op.me, op.items, op.writer);
                 Ok(op.now.saturating_add((op.machine.lease() * 1e9) as i64))
             })?;
+            if let Some(error) = replica.plan.damaged.take() {
+                replica.failed.get_or_insert(error);
+            }
             if replica.plan.picks.is_empty() {
+                if let Some(error) = replica.failed.take() {
+                    return Err(error);
+                }
                 // What was passed over may have stood in the way of others.
                 if replica.plan.more || written.is_some() {
                     continue;
@@ -90,6 +97,7 @@ impl Source {
             core.note_claim(replica, claim);
             let (mut claimed, mut failed) = (0, None);
             let (mut lost, mut damaged) = (Vec::new(), Vec::new());
+            let (mut gone, mut unread) = (Vec::new(), Vec::new());
             for pick in &replica.plan.picks {
                 let ticket = Ticket {
                     claim,
@@ -102,23 +110,41 @@ impl Source {
                     .record(pick.lane, pick.seq, pick.note, hand_out)
                 {
                     Ok(Some(())) => claimed += 1,
-                    Ok(None) => push_run(&mut lost, Item::one(pick.lane, pick.seq)),
+                    Ok(None) => {
+                        push_run(&mut lost, Item::one(pick.lane, pick.seq));
+                        gone.push(ticket);
+                    }
                     Err(error) => {
-                        push_run(&mut damaged, Item::one(pick.lane, pick.seq));
+                        if let Error::Corruption { .. } = error {
+                            push_run(&mut damaged, Item::one(pick.lane, pick.seq));
+                            gone.push(ticket);
+                        } else {
+                            // It could not be read now (no descriptor left): it comes again.
+                            unread.push(ticket);
+                        }
                         failed = Some(error);
                     }
                 }
             }
             if !lost.is_empty() || !damaged.is_empty() {
                 // Dropped by the stream's retention between the decision and now, or unreadable: nobody can have it.
-                core.run(replica, core.patience(), |op| {
+                let skipped = core.run(replica, core.patience(), |op| {
                     op.writer.skip(SkipReason::Trimmed, &lost);
                     op.writer.skip(SkipReason::Gap, &damaged);
                     Ok(())
-                })?;
+                });
+                if let Err(error) = skipped {
+                    unread.append(&mut gone);
+                    failed.get_or_insert(error);
+                }
+            }
+            if !unread.is_empty() {
+                // By the engine's thread: what was handed out beside them stays with the caller, whatever becomes of this.
+                unpoisoned(&core.dropped).append(&mut unread);
+                core.ctx.shared.tick_at(0);
             }
             match failed {
-                // What was handed out with it is the caller's; the damage is told at the next call.
+                // What was handed out with it is the caller's; the failure is told at the next call.
                 Some(error) if claimed > 0 => replica.failed = Some(error),
                 Some(error) => return Err(error),
                 None => {}

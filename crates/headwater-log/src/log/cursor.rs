@@ -273,10 +273,11 @@ impl Cursor {
                 }
                 CTRL if frame.kind() == ctrl::ROLL => {
                     let to = frame.word(0).unwrap_or(0);
-                    if !self.next_segment()? {
-                        // Not to be seen yet: here again at the next call.
+                    let next = self.next_segment();
+                    if !matches!(next, Ok(true)) {
+                        // Not to be seen yet, or not to be opened: here again at the next call.
                         self.off -= len as u64;
-                        return Ok(false);
+                        return next;
                     }
                     self.check_next(to)?;
                 }
@@ -326,8 +327,7 @@ impl Cursor {
         let error = self.log.corrupt(&segment, self.off, why);
         self.current = None;
         let limit = self
-            .log
-            .visible()
+            .limit()
             .saturating_sub(segment.header.base_lba)
             .min(segment.header.file_size);
         let mut off = self.off + 8;
@@ -410,7 +410,7 @@ impl Cursor {
         // The loop hands a borrow of itself out, which the borrow checker accepts only through a pointer.
         let me: *mut Self = self;
         loop {
-            let before = self.next;
+            let (before, place) = (self.next, self.place());
             // SAFETY: no other reference is live; the record borrows self, as the signature says.
             match unsafe { &mut *me }.next() {
                 Ok(found) => {
@@ -419,9 +419,37 @@ impl Cursor {
                         (record, if lost < RECORDS { lost } else { 0 })
                     }));
                 }
-                Err(Error::Corruption { .. }) => damaged = damaged.or(Some(before)),
+                Err(Error::Corruption { .. }) if self.place() != place => {
+                    damaged = damaged.or(Some(before));
+                }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The record at `seq`, over damaged places in front of it. Errors: `Corruption` where it is damaged itself.
+    pub(crate) fn get(&mut self, seq: u64) -> Result<Option<RecordRef<'_>>> {
+        self.seek(seq);
+        let mut damaged = None;
+        // As above.
+        let me: *mut Self = self;
+        loop {
+            let place = self.place();
+            // SAFETY: as above.
+            match unsafe { &mut *me }.next() {
+                Ok(Some(record)) if record.seq == seq => return Ok(Some(record)),
+                Ok(_) => return damaged.map_or(Ok(None), Err),
+                Err(error @ Error::Corruption { .. }) if self.place() != place => {
+                    damaged = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Changes with every step: where it does not, the next one would fail likewise.
+    fn place(&self) -> (u64, u64) {
+        let base = self.segment.as_ref().map_or(0, |s| s.header.base_seq);
+        (base, self.off)
     }
 }

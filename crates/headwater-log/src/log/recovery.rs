@@ -157,7 +157,7 @@ impl Log {
             .iter()
             .try_for_each(|segment| self.ctx.storage.sync(&segment.file, &segment.path))
             .and_then(|()| self.ctx.storage.sync_dir(&self.dir));
-        synced.map_err(|error| self.poison(&error))
+        synced.map_err(|error| self.unsynced(error))
     }
 
     fn all_synced(&self) {

@@ -89,7 +89,10 @@ impl Log {
         state.sync_begun.fetch_max(target, Ordering::AcqRel);
         if target > synced && !self.ctx.memory {
             if let Err(error) = self.sync_files(synced, target) {
-                let error = self.poison(&error);
+                // The page may be another's by now.
+                self.check_alive()?;
+                self.dirty(monotonic_ns());
+                let error = self.unsynced(error);
                 self.ring();
                 return Err(error);
             }
@@ -97,6 +100,8 @@ impl Log {
                 .last_sync_ns
                 .store(monotonic_ns() - began, Ordering::Relaxed);
         }
+        // A deleted object's page may be another's, of which nothing was synced.
+        self.check_alive()?;
         state.synced.fetch_max(target, Ordering::AcqRel);
         // An appender that found the word set just before it was cleared did not set it again, and its tail may have come
         // too late for this sync: without this its record would wait for the next append.
@@ -107,6 +112,16 @@ impl Log {
         }
         self.ring();
         Ok(())
+    }
+
+    /// A failed fsync is final; a file that could not be opened to be synced (no descriptor left) is not: nothing is lost, and the
+    /// next one tries again.
+    pub(super) fn unsynced(&self, error: Error) -> Error {
+        match &error {
+            Error::Io { op: "sync", .. } => self.poison(&error),
+            Error::StorageFull { what, .. } if what == "sync" => self.poison(&error),
+            _ => error,
+        }
     }
 
     /// A failed fsync is final, on the disk too, so that no later session trusts what the kernel may have thrown away.

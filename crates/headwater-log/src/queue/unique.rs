@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::group::machine::{Machine, State};
 use crate::group::{JobId, LANES};
 use crate::log::{Cursor, Log};
@@ -53,14 +53,8 @@ impl Uniques {
         let cursor = lane
             .cursor
             .get_or_insert_with(|| Cursor::new_to_tail(log, log.first_seq()));
-        loop {
-            let record = match cursor.next() {
-                Ok(Some(record)) => record,
-                Ok(None) => return Ok(()),
-                // What cannot be read cannot be done either, and is told to who would do it.
-                Err(Error::Corruption { .. }) => continue,
-                Err(error) => return Err(error),
-            };
+        // What cannot be read cannot be done either, and is told to who would do it.
+        while let Some((record, _)) = cursor.next_over()? {
             if let Some(key) = record.unique() {
                 let due = record.due_ns().unwrap_or(record.append_ns);
                 let latest = Latest {
@@ -73,6 +67,7 @@ impl Uniques {
                 lane.latest.insert(print(key), latest);
             }
         }
+        Ok(())
     }
 
     /// The job that has the key now.

@@ -55,7 +55,8 @@ impl Storage for Disk {
 
     fn sync_dir(&self, path: &Path) -> Result<()> {
         File::open(path)
-            .and_then(|dir| dir.sync_all())
+            .map_err(Error::io("open", path))?
+            .sync_all()
             .map_err(Error::io("sync", path))
     }
 
