@@ -441,8 +441,9 @@ class Source(_Named[T]):
 
         inner = self._inner
         runner = inner._runner(ThreadRunner, handler, concurrency, batch, timeout, on_decode_error)
-        self._drive(inner._ready())
-        runner.run_here(self._drive(inner._raw.consumer(0, runner.settler)))
+        with runner.known():
+            self._drive(inner._ready())
+            runner.run_here(self._drive(inner._raw.consumer(0, runner.settler)))
 
     def stop(self) -> None:
         self._inner.stop()

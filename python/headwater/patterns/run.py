@@ -10,8 +10,9 @@ import asyncio
 import functools
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from .. import abc
@@ -93,9 +94,26 @@ class Runner(Running):
         self._native: Any = None
         self._tasks: list[asyncio.Task[None]] = []
         self._running = False
+        self._stopped = False
         self._keys = Keys()
 
+    @contextmanager
+    def known(self) -> Generator[None]:
+        """From here on `stop` and the connection's end reach it, also while it still opens what it takes from."""
+        self._context.add(self)
+        try:
+            yield
+        finally:
+            self._context.remove(self)
+
+    def _takes_from(self, native: Any) -> None:
+        self._native = native
+        self._running = True
+        if self._stopped:
+            native.stop()
+
     def stop(self) -> None:
+        self._stopped = True
         if self._native is not None:
             self._native.stop()
 
@@ -109,9 +127,7 @@ class Runner(Running):
 
     async def run(self, native: Any) -> None:
         """Until the iterator `native` ends. A failure of the source itself ends it too."""
-        self._native = native
-        self._context.add(self)
-        self._running = True
+        self._takes_from(native)
         # Handlers in hand, and as many again that wait for a busy key.
         self._room = asyncio.Semaphore(2 * self._concurrency)
         self._turn = asyncio.Lock()
@@ -131,7 +147,6 @@ class Runner(Running):
                 await self._end()
             finally:
                 self._running = False
-                self._context.remove(self)
 
     async def _end(self) -> None:
         for task in self._tasks:

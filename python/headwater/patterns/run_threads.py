@@ -20,9 +20,7 @@ class ThreadRunner(Runner):
         if self._is_async:
             native.close()
             raise UsageError(f"the handler of {self._label} is a coroutine function: use an asynchronous connection")
-        self._native = native
-        self._context.add(self)
-        self._running = True
+        self._takes_from(native)
         self._fetching = threading.Lock()
         self._state = threading.Condition()
         self._slots = threading.Semaphore(2 * self._concurrency)
@@ -47,7 +45,6 @@ class ThreadRunner(Runner):
             finally:
                 native.close()
                 self._running = False
-                self._context.remove(self)
         if self._failure is not None:
             raise self._failure
 

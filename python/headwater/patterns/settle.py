@@ -52,29 +52,33 @@ class Settler:
     async def on_error(self, delivery: Delivery[Any], error: BaseException, handled: bool) -> bool:
         """Settles what `error` has left unsettled; whether the exception ends here (`handled`)."""
         leaked = _is_cancelled(error) and not _being_cancelled()
+        outcome: str | None = None
         if not delivery.settled:
             try:
-                await self._settle(delivery, error, leaked)
+                outcome = await self._settle(delivery, error, leaked)
             except HeadwaterError as lost:
                 # The handler's own exception is what the program must see; this one is told by log and counter.
                 self.on_lost(delivery, lost)
         swallowed = handled and (leaked or isinstance(error, Exception))
         if swallowed and not isinstance(error, (RetryLater, RejectMessage)):
-            logger.error("%s: attempt %d of message %s failed", self._label, delivery.attempt, delivery.id, exc_info=error)
+            # What will be tried again is no loss yet.
+            level = logging.WARNING if outcome == "retry" else logging.ERROR
+            logger.log(level, "%s: attempt %d of message %s failed", self._label, delivery.attempt, delivery.id, exc_info=error)
         return swallowed
 
-    async def _settle(self, delivery: Delivery[Any], error: BaseException, leaked: bool) -> None:
+    async def _settle(self, delivery: Delivery[Any], error: BaseException, leaked: bool) -> str | None:
+        """Whether it will be tried again ("retry") or is "dead"; None: neither by this error."""
         counters = self._context.counters
         if (_is_cancelled(error) and not leaked) or isinstance(error, (KeyboardInterrupt, GeneratorExit)):
             counters.given_back += 1
             await self._source.release([delivery])
-            return
+            return None
         note = note_of(error)
         if isinstance(error, RejectMessage):
             counters.rejected += 1
             await self._source.reject(delivery, error.reason, None)
             logger.info("%s: message %s was rejected at attempt %d", self._label, delivery.id, delivery.attempt)
-            return
+            return None
         if isinstance(error, RetryLater):
             counters.retried += 1
             outcome = await self._source.retry(delivery, error.delay, True, note)
@@ -88,6 +92,7 @@ class Settler:
                 outcome = "dead"
         if outcome == "dead":
             logger.error("%s: message %s is a dead letter after attempt %d", self._label, delivery.id, delivery.attempt)
+        return outcome
 
     def lost(self, delivery: Delivery[Any]) -> None:
         """`on_lost`, where a batch's answer says so."""

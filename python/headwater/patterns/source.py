@@ -171,8 +171,9 @@ class Source(Named[T]):
         from .run import Runner
 
         runner = self._runner(Runner, handler, concurrency, batch, timeout, on_decode_error)
-        await self._ready()
-        await runner.run(await self._raw.consumer(0, runner.settler))
+        with runner.known():
+            await self._ready()
+            await runner.run(await self._raw.consumer(0, runner.settler))
 
     def _runner(
         self,
