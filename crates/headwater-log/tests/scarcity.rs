@@ -1,4 +1,5 @@
-//! A process that has no file descriptor left: what it cannot do it says, and nothing is lost or given up by it.
+//! A process that has no file descriptor left, no room on the disk or little time: what it cannot do it says, and nothing is lost
+//! or given up by it.
 
 mod common;
 
@@ -66,6 +67,18 @@ fn no_descriptor(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EMFILE))
 }
 
+fn no_file_may_grow(beyond: u64) {
+    let limit = libc::rlimit {
+        rlim_cur: beyond,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: a valid limit; the signal is ignored so that the calls fail instead.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+    }
+}
+
 #[test]
 fn child() {
     let Some((role, dir)) = common::role() else {
@@ -109,6 +122,57 @@ fn child() {
             common::within(Duration::from_secs(5), "all of them", || {
                 add(claim(&group, 1000).unwrap_or_default()) == 300
             });
+        }
+        "full" => {
+            append(&stream, 0, 4000);
+            let mut held = Vec::new();
+            while held.len() < 4000 {
+                held.extend(claim(&group, 1000).unwrap());
+            }
+            no_file_may_grow(4096);
+            let mut acked = 0;
+            let refused = loop {
+                match group.ack_one(held[acked].0) {
+                    Ok(kept) => assert!(kept),
+                    Err(error) => break error,
+                }
+                acked += 1;
+            };
+            assert!(matches!(refused, Error::StorageFull { .. }), "{refused}");
+            no_file_may_grow(libc::RLIM_INFINITY);
+            // Space is back: the one that was refused is still in hand.
+            assert!(group.ack_one(held[acked].0).unwrap());
+            common::say(&held[acked].1.to_string());
+            common::hear();
+        }
+        "hang" => {
+            let config = GroupConfig {
+                lease: Some(1.0),
+                ..GroupConfig::default()
+            };
+            group.alter(&config).unwrap();
+            append(&stream, 0, 1);
+            claim(&group, 1).unwrap();
+            common::say("held");
+            common::hear();
+        }
+        "wait" => {
+            common::say("here");
+            while claim(&group, 1).unwrap().is_empty() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        "shorter" => {
+            let config = GroupConfig {
+                lease: Some(0.05),
+                ..GroupConfig::default()
+            };
+            group.alter(&config).unwrap();
+            let until = Instant::now() + Duration::from_millis(1500);
+            while Instant::now() < until {
+                assert!(claim(&group, 1).unwrap().is_empty(), "it was stolen");
+                std::thread::sleep(Duration::from_millis(10));
+            }
         }
         _ => {
             claim(&group, 1).unwrap();
@@ -159,4 +223,51 @@ fn failed_at_once() -> headwater_log::group::Nack {
         counted: false,
         ..failed("not yet")
     }
+}
+
+#[test]
+fn an_ack_that_finds_no_room_is_refused_and_its_message_comes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut other = Other::start("full", dir.path());
+    let last: u64 = other.hear().parse().unwrap();
+    assert!(last > 100, "{last}");
+    other.kill();
+    let (_engine, _stream, group) = open(dir.path());
+    let mut found = BTreeSet::new();
+    while found.len() < 3999 - last as usize {
+        found.extend(claim(&group, 1000).unwrap().into_iter().map(|got| got.1));
+    }
+    assert_eq!(found, (last + 1..4000).collect());
+    assert!(claim(&group, 1).unwrap().is_empty());
+}
+
+#[test]
+fn a_lease_that_is_made_shorter_takes_nothing_from_who_is_alive() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_engine, stream, group) = open(dir.path());
+    append(&stream, 0, 1);
+    let got = claim(&group, 1).unwrap();
+    let mut other = Other::start("shorter", dir.path());
+    assert_eq!(other.hear(), "done");
+    assert!(group.ack_one(got[0].0).unwrap());
+}
+
+#[test]
+fn who_hangs_is_watched_from_the_first_look() {
+    let dir = tempfile::tempdir().unwrap();
+    // The janitor does not know of the group.
+    let _engine = Engine::open(&OpenOptions {
+        durability: Some(Durability::Never),
+        ..OpenOptions::new(dir.path())
+    });
+    let mut holder = Other::start("hang", dir.path());
+    holder.hear();
+    let mut waiting = Other::start("wait", dir.path());
+    waiting.hear();
+    holder.signal(libc::SIGSTOP);
+    let began = Instant::now();
+    assert_eq!(waiting.hear(), "done");
+    let took = began.elapsed();
+    let within = Duration::from_millis(900)..Duration::from_millis(2000);
+    assert!(within.contains(&took), "{took:?}");
 }

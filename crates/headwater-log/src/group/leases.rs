@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 use super::core::{Core, Op, Patience};
 use super::decide::expired;
 use super::entry::Ended;
-use super::machine::Job;
+use super::machine::{Job, Machine};
 use super::notes::Death;
 use super::replica::Replica;
 use super::types::Ticket;
@@ -20,6 +20,9 @@ use crate::shared::{Owner, Shared};
 
 /// Dead letters that one operation writes at most: each is copied under the lock.
 const BURIED: usize = 100;
+/// No heart stands still that beat within this time, however short the lease is: an owner beats each 0.25 s until it has heard of
+/// a shorter lease, and a busy machine lets it come late.
+const STILL_NS: u64 = 750_000_000;
 /// How long the engine's thread waits for a lock before it tries again.
 const SHORT: Duration = Duration::from_millis(3);
 
@@ -35,6 +38,8 @@ struct Still {
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     owners: HashMap<Owner, Still>,
+    /// Not asked for earlier again, monotonic ns.
+    next: u64,
 }
 
 impl Watched {
@@ -162,6 +167,11 @@ impl Op<'_> {
     }
 }
 
+/// From one look at the hearts to the next.
+fn step_ns(machine: &Machine) -> u64 {
+    ((machine.lease() * 1e9) as u64 / 8).clamp(5_000_000, 250_000_000)
+}
+
 impl Core {
     /// Ends the leases of dead processes, whoever sees it first.
     #[inline]
@@ -209,11 +219,27 @@ impl Core {
         }
     }
 
+    /// Nothing is left to claim: who holds something is watched from soon on, not from when the next tick comes by itself.
+    #[inline]
+    pub(super) fn watch_soon(&self, replica: &mut Replica) {
+        let (shared, me) = (&self.ctx.shared, self.ctx.shared.me());
+        let mut holders = replica.machine.holders.iter();
+        if replica.watched.owners.is_empty()
+            && holders.any(|holder| holder.leased > 0 && holder.owner != me)
+        {
+            let now = monotonic_ns();
+            if now >= replica.watched.next {
+                replica.watched.next = now + step_ns(&replica.machine);
+                shared.tick_at(replica.watched.next);
+            }
+        }
+    }
+
     fn expire_the_still(&self, replica: &mut Replica, patience: Patience) -> Result<()> {
         let shared = &self.ctx.shared;
         let (now, me) = (monotonic_ns(), shared.me());
         let lease_ns = (replica.machine.lease() * 1e9) as u64;
-        let step = (lease_ns / 8).clamp(5_000_000, 250_000_000);
+        let step = step_ns(&replica.machine);
         let mut over = Vec::new();
         let Replica {
             machine, watched, ..
@@ -227,7 +253,7 @@ impl Core {
         watched.owners.retain(|owner, _| others.contains(owner));
         for owner in &others {
             if let Some(beat) = shared.beat(owner) {
-                if watched.stands_still(owner, beat, now, lease_ns, 4 * step) {
+                if watched.stands_still(owner, beat, now, lease_ns.max(STILL_NS), 4 * step) {
                     over.push(*owner);
                 }
             }

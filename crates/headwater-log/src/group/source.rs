@@ -73,6 +73,7 @@ impl Source {
         loop {
             replica.feed.fill(&replica.machine, max.clamp(32, 2048))?;
             if max == 0 || !replica.may_claim(now_ns())? {
+                core.watch_soon(replica);
                 return Ok(0);
             }
             let (until, written) = core.run(replica, patience, |op| {
@@ -91,6 +92,7 @@ impl Source {
                 if replica.plan.more || written.is_some() {
                     continue;
                 }
+                core.watch_soon(replica);
                 return Ok(0);
             }
             let claim = written.map_or(0, |written| written.seq);
