@@ -85,8 +85,8 @@ def prepare(
 ) -> Backend:
     """The backend of a URL, not yet connected."""
     given: tuple[tuple[Any, type, str], ...] = ((url, str, "url"), (name, str, "name"), (options, Mapping, "options"))
-    for value, kind, what in given:
-        instance_of(value, kind, what)
+    for value, wanted, what in given:
+        instance_of(value, wanted, what)
     parsed = Url.parse(url)
     known = ", ".join(f"{each}:" for each in _ENGINES)
     if parsed.scheme in LATER_ENGINES:
