@@ -45,6 +45,25 @@ def test_options_of_put(cli: Cli) -> None:
         assert (low.key, dict(low.headers), low.timestamp) == ("k", {"a": "b"}, datetime(2026, 1, 1, tzinfo=UTC))
 
 
+def test_take(cli: Cli) -> None:
+    cli("take", "jobs").refused(1, "no directory of headwater's")
+    ids = cli("put", "jobs", "1", '{"to": "ann"}', "text").ok().lines
+    assert cli("take", "jobs", "--max", "1").ok().lines == ["1"]
+    second, third = cli("take", "jobs", "--json").ok().objects
+    assert (second["value"], second["id"], second["attempt"], third["value"]) == ({"to": "ann"}, ids[1], 1, "text")
+    assert {"key", "headers", "name", "timestamp", "position", "lease_until", "settled"} <= set(third)
+    assert cli("take", "jobs", "--wait", "10ms").ok().out == ""
+    cli("take", "jobs", "--max", "0").refused(2, "max")
+    cli("take", "jobs", "--wait", "soon").refused(2, "--wait")
+    cli("take", "mail").refused(1, "no queue or group")
+    with cli.connect() as conn:
+        stats = conn.queue("jobs").stats()
+        assert (stats.acked_total, stats.ready, stats.leased) == (3, 0, 0)
+        conn.stream("orders").append_many(["a", "b"])
+        conn.stream("orders").group("billing").declare()
+    assert cli("take", "orders/billing").ok().lines == ["a", "b"]
+
+
 def test_a_full_queue(cli: Cli) -> None:
     """What went in is named; the rest is an error. (The last line is read apart, since it has no end.)"""
     with cli.connect() as conn:

@@ -21,7 +21,7 @@ __all__ = ["COMMANDS", "main"]
 
 #: Every command, in the order of the help: the function of this name in headwater.cli.<name>.
 COMMANDS = (
-    "demo", "ls", "stats", "top", "tail", "publish", "put", "append", "read",
+    "demo", "ls", "stats", "top", "tail", "publish", "put", "take", "append", "read",
     "dead", "group", "trim", "delete", "trace", "backup", "bench", "doctor",
 )  # fmt: skip
 

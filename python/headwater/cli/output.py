@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from .. import Checkpoint, DeadLetter, DecodeError, Message, Position
+from .. import Checkpoint, DeadLetter, DecodeError, Delivery, Message, Position
 
 __all__ = ["Printer", "columns", "encode", "letter_fields", "line", "message_fields", "objects", "shown", "warn"]
 
@@ -98,6 +98,8 @@ def message_fields(message: Message[Any], value: Any) -> dict[str, Any]:
     names = ("key", "headers", "id", "name", "timestamp", "position", "reply_to", "correlation_id", "foreign")
     found = {"value": value, **{name: getattr(message, name) for name in names}}
     found["headers"] = dict(message.headers)
+    if isinstance(message, Delivery):
+        found |= {name: getattr(message, name) for name in ("attempt", "lease_until", "settled")}
     return found
 
 
