@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -26,6 +28,9 @@ from .iterate import Reader
 T = TypeVar("T")
 
 __all__ = ["Stream"]
+
+#: Records looked at together.
+PAGE = 1000
 
 
 class Stream(Named[T]):
@@ -270,7 +275,8 @@ class Stream(Named[T]):
         Args:
             start: "earliest", "latest" (what is appended from now on), a position, or an aware time (event time).
             after: go on behind a position or a checkpoint, instead of `start`.
-            last: begin so many records before the end, instead of `start`.
+            last: begin so many records before the end, instead of `start`; with `key`, so many of that key, for which the whole
+                stream is looked through once more.
             stop: a position or an aware time, itself not read.
             follow: wait for new records; without, the end is the tail at the call.
             key: the records with this key alone.
@@ -298,11 +304,23 @@ class Stream(Named[T]):
 
         async def opener() -> Iterating[Message[Any]]:
             await self._ready()
-            return await self._raw.reader(options)
+            return await self._raw.reader(await self._with_last_of_key(options) if options.last and options.key is not None else options)
 
         reader: Reader[T] = Reader(self._context, self._name, opener)
         reader._positions = self._raw.positions  # pyright: ignore[reportPrivateUsage] - one module's two classes
         return reader
+
+    async def _with_last_of_key(self, options: ReadOptions) -> ReadOptions:
+        """The same, from the place where the last so many records of the key begin: backends count records of every key."""
+        places: deque[Position | None] = deque(maxlen=options.last)
+        native = await self._raw.reader(replace(options, last=None, follow=False, skip_trimmed=True))
+        try:
+            while (first := await native.anext(None)) is not None:
+                places.append(first.position)
+                places.extend(message.position for message in native.poll_many(PAGE))
+        finally:
+            native.close()
+        return replace(options, last=None, start=places[0]) if places and places[0] is not None else replace(options, last=0)
 
     async def info(self) -> StreamInfo:
         """Its ends, sizes and groups, now."""

@@ -45,6 +45,24 @@ async def test_43_reading_from_anywhere(t: Trial) -> None:
     assert sorted(positions) == positions and len(set(positions)) == 100
 
 
+@proves(43, needs={"stream": [Feature.REPLAY, Feature.READ_BY_KEY]})
+async def test_43_the_last_of_a_key(t: Trial) -> None:
+    """However many records of other keys come behind them."""
+    stream = t.conn.stream(t.name(), bytes)
+    await stream.append_many([hw.Item(b"%d" % n, key=f"k{n % 10}" if n < 50 else "other") for n in range(100)])
+
+    async def values(**options: Any) -> list[int]:
+        return [int(m.value) for m in await everything(stream, **options)]
+
+    assert await values(key="k3", last=1) == [43]
+    assert await values(key="k3", last=2) == [33, 43]
+    assert await values(key="k3", last=99) == [3, 13, 23, 33, 43]
+    assert await values(key="k3", last=0) == await values(key="nobody", last=5) == []
+    async with stream.read(key="k3", last=1, follow=True) as reader:
+        await stream.append(b"100", key="k3")
+        assert [int(m.value) for m in [await reader.next(5), await reader.next(5)] if m is not None] == [43, 100]
+
+
 @proves(43, needs={"stream": [Feature.REPLAY]})
 async def test_43_a_checkpoint_resumes(t: Trial) -> None:
     stream = t.conn.stream(t.name(), bytes)
