@@ -103,7 +103,7 @@ def test_delays(conn: hw.sync.Connection, delay: Any) -> None:
     assert jobs.stats().put_total == 0
 
 
-@pytest.mark.parametrize("items", ["abc", b"abc", {"a": 1}])
+@pytest.mark.parametrize("items", ["abc", b"abc", {"a": 1}, 5, None])
 def test_a_batch_is_no_single_value(conn: hw.sync.Connection, items: Any) -> None:
     """Each letter, byte or key would be a message."""
     with pytest.raises(hw.UsageError, match="a batch is an iterable"):
@@ -117,6 +117,7 @@ def test_numbers_of_messages(conn: hw.sync.Connection) -> None:
         lambda: conn.stream("orders").read().next_many(-1),
         lambda: conn.stream("orders").read(last=-1),
         lambda: conn.queue("jobs").take(0),
+        lambda: conn.queue("jobs").take(wait=-1),
         lambda: conn.queue("jobs").consume(prefetch=-1),
         lambda: conn.channel("c").subscribe(buffer=0),
         lambda: conn.queue("jobs", max_length=0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, cast
 
@@ -135,7 +135,9 @@ def items_of(items: Any) -> list[Any]:
     if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)):
         # Each letter, byte or key would go as a message.
         raise UsageError(f"a batch is an iterable of values or Items, not {type(cast('Any', items)).__name__}")
-    return cast("list[Any]", items) if isinstance(items, list) else list(items)
+    if not isinstance(items, Iterable):
+        raise UsageError(f"a batch is an iterable of values or Items, not {items!r}")
+    return cast("list[Any]", items) if isinstance(items, list) else list(cast("Iterable[Any]", items))
 
 
 def is_plain(values: list[Any], anything: bool) -> bool:

@@ -99,6 +99,7 @@ class Source(Named[T]):
             on_decode_error: as in `consume`.
         """
         at_least(max, 1, "max")
+        wait = seconds(wait, "wait", zero=True, infinite=True)
         await self._ready()
         return await self._taker(on_decode_error).next_many(max, wait)
 
