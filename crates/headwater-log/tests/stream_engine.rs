@@ -1,6 +1,7 @@
 //! Streams through the engine: several openings, processes that are killed, waking, limits.
 
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use headwater_log::log::Record;
@@ -327,4 +328,24 @@ fn a_waiting_reader_is_woken_by_another_process() {
             assert!(engine.wait_bell(bell, Some(until)), "never woken");
         }
     }
+}
+
+#[test]
+fn a_rank_is_exact_while_others_append() {
+    let engine = Engine::memory(None, &OpenOptions::new("memory:")).unwrap();
+    let config = StreamConfig::default();
+    let (stream, _) = engine.declare_stream("orders", &config).unwrap();
+    let published = AtomicU64::new(append(&stream, b"first"));
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..100_000 {
+                published.store(append(&stream, b"more"), Ordering::Release);
+            }
+        });
+        while !writer.is_finished() {
+            let last = published.load(Ordering::Acquire);
+            // Positions without a gap: so many lie before it.
+            assert_eq!(stream.log().rank(last + 1).unwrap(), last);
+        }
+    });
 }

@@ -1,10 +1,12 @@
 //! Records by position, rank and time. Damaged places are stepped over; what was probably lost in them counts in ranks.
 
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use super::cursor::Cursor;
 use super::Log;
 use crate::error::{Error, Result};
+use crate::shared::layout::intent_op;
 
 impl Log {
     /// One record by its position. None: it is not there (any more).
@@ -31,8 +33,14 @@ impl Log {
 
     /// How many records were ever appended before the position `seq`.
     pub fn rank(self: &Arc<Self>, seq: u64) -> Result<u64> {
-        if seq > self.last_seq() {
-            return Ok(self.ordinal());
+        let page = self.state();
+        let tail = page.tail.load(Ordering::Acquire);
+        let (last, ordinal) = (self.last_seq(), self.ordinal());
+        // They are of one moment only where nobody appends.
+        let quiet = page.intent_op.load(Ordering::Acquire) == intent_op::NONE
+            && page.tail.load(Ordering::Acquire) == tail;
+        if seq > last && quiet {
+            return Ok(ordinal);
         }
         let Some(segment) = self.segment_of(seq)? else {
             return Ok(self.ordinal());
