@@ -270,9 +270,15 @@ impl Catalog {
         }
         let interval = ctx.interval.as_nanos() as u64;
         for log in self.open_logs() {
-            let since = log.state().dirty_since.load(Ordering::Acquire);
+            let state = log.state();
+            let mut since = state.dirty_since.load(Ordering::Acquire);
             if since == 0 {
-                continue;
+                if state.tail.load(Ordering::Acquire) <= state.synced.load(Ordering::Acquire) {
+                    continue;
+                }
+                // An append that saw the mark in the moment in which a sync took it away left none of its own.
+                since = monotonic_ns();
+                state.dirty_since.store(since, Ordering::Release);
             }
             let due = since + interval;
             if monotonic_ns() + 1_000_000 >= due {

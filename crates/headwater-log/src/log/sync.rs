@@ -171,12 +171,6 @@ impl Log {
         }
     }
 
-    /// Whether something waits for a sync for longer than `ns`.
-    pub fn overdue(&self, ns: u64) -> bool {
-        let since = self.state().dirty_since.load(Ordering::Acquire);
-        since != 0 && monotonic_ns().saturating_sub(since) >= ns
-    }
-
     /// Writes into the active segment's header how far the log is synced, durably.
     pub(super) fn promise_in_header(&self) -> Result<()> {
         let segment = {
