@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crate::ctx::{EngineCtx, Event};
-use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::group::core::{Core, Op};
 use crate::group::lanes::Lanes;
 use crate::log::{monotonic_ns, Log, LogKind};
 use crate::meta::Meta;
 use crate::object;
-use crate::options::{Durability, StreamConfig};
+use crate::options::Durability;
 use crate::shared::layout::page_kind;
 use crate::shared::liveness::unpoisoned;
 use crate::stream::Stream;
@@ -21,17 +20,6 @@ use crate::stream::Stream;
 /// Where streams and queues lie.
 pub(crate) const STREAMS: &str = "s";
 pub(crate) const QUEUES: &str = "q";
-
-/// One stored object.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ObjectInfo {
-    /// "stream", "queue" or "group".
-    pub kind: String,
-    pub name: String,
-    /// A group's stream.
-    pub parent: Option<String>,
-    pub config: serde_json::Value,
-}
 
 /// The part of a context that knows its open logs.
 pub struct Catalog {
@@ -328,7 +316,7 @@ impl Catalog {
         }
     }
 
-    fn stream_at(&self, rel: &str, meta: &Meta) -> Result<Arc<Stream>> {
+    pub(crate) fn stream_at(&self, rel: &str, meta: &Meta) -> Result<Arc<Stream>> {
         let log = self.log(rel, meta, LogKind::Stream)?;
         let mut streams = unpoisoned(&self.streams);
         if let Some(stream) = streams.get(&meta.name) {
@@ -390,114 +378,5 @@ impl Catalog {
             ctx.storage.sync_dir(parent)?;
         }
         ctx.storage.remove_dir_all(&gone)
-    }
-}
-
-impl Engine {
-    pub(crate) fn catalog(&self) -> Arc<Catalog> {
-        Catalog::of(self.ctx())
-    }
-
-    /// Opens a stream that is there.
-    ///
-    /// Errors: `NotFound`, `InvalidName`.
-    pub fn open_stream(&self, name: &str) -> Result<Arc<Stream>> {
-        self.check()?;
-        crate::name::validate(name)?;
-        match object::find(self.ctx(), STREAMS, name)? {
-            Some((rel, meta)) => self.catalog().stream_at(&rel, &meta),
-            None => Err(Error::NotFound {
-                what: "stream",
-                name: name.to_owned(),
-            }),
-        }
-    }
-
-    /// Opens a stream, making it if it is not there. The options that were stored before are returned, None for a new one.
-    ///
-    /// Errors: `InvalidName`, `StorageFull`.
-    pub fn declare_stream(
-        &self,
-        name: &str,
-        config: &StreamConfig,
-    ) -> Result<(Arc<Stream>, Option<StreamConfig>)> {
-        self.check()?;
-        crate::name::validate(name)?;
-        let ctx = self.ctx();
-        let mut made = false;
-        let found = match object::find(ctx, STREAMS, name)? {
-            Some(found) => found,
-            None => {
-                let _gate = ctx.setup()?;
-                match object::find(ctx, STREAMS, name)? {
-                    Some(found) => found,
-                    None => {
-                        let stored = serde_json::to_value(config)
-                            .map_err(|e| Error::Usage(e.to_string()))?;
-                        object::create(ctx, STREAMS, "stream", name, &[LogKind::Stream], stored)?;
-                        made = true;
-                        object::find(ctx, STREAMS, name)?.ok_or_else(|| Error::NotFound {
-                            what: "stream",
-                            name: name.to_owned(),
-                        })?
-                    }
-                }
-            }
-        };
-        let stream = self.catalog().stream_at(&found.0, &found.1)?;
-        let before = if made {
-            None
-        } else {
-            Some(stream.alter(config)?)
-        };
-        Ok((stream, before))
-    }
-
-    /// What is stored, by kind and name.
-    pub fn objects(&self) -> Result<Vec<ObjectInfo>> {
-        self.check()?;
-        let ctx = self.ctx();
-        let mut found = Vec::new();
-        for parent in [STREAMS, QUEUES] {
-            for (rel, meta) in object::list(ctx, parent)? {
-                if parent == STREAMS {
-                    for (_, group) in object::list(ctx, &format!("{rel}/g"))? {
-                        found.push(ObjectInfo {
-                            kind: "group".to_owned(),
-                            name: group.name,
-                            parent: Some(meta.name.clone()),
-                            config: group.config,
-                        });
-                    }
-                }
-                found.push(ObjectInfo {
-                    kind: meta.kind,
-                    name: meta.name,
-                    parent: None,
-                    config: meta.config,
-                });
-            }
-        }
-        Ok(found)
-    }
-
-    /// Deletes a "stream" or "queue" with everything in it. Who has it open gets `NotFound` from now on.
-    ///
-    /// Errors: `NotFound`.
-    pub fn delete(&self, kind: &str, name: &str) -> Result<()> {
-        self.check()?;
-        crate::name::validate(name)?;
-        let (parent, what) = if kind == "queue" {
-            (QUEUES, "queue")
-        } else {
-            (STREAMS, "stream")
-        };
-        let Some((rel, _)) = object::find(self.ctx(), parent, name)? else {
-            return Err(Error::NotFound {
-                what,
-                name: name.to_owned(),
-            });
-        };
-        self.catalog().remove(&rel)
     }
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod meta;
 pub mod name;
 pub mod object;
+pub mod objects;
 pub mod options;
 pub mod queue;
 pub(crate) mod session;
@@ -27,6 +28,6 @@ pub mod stream;
 pub(crate) mod testing;
 pub mod threads;
 
-pub use catalog::ObjectInfo;
 pub use engine::{Engine, EngineInfo, ProcessInfo};
 pub use error::{Error, Result};
+pub use objects::ObjectInfo;

@@ -116,13 +116,14 @@ fn child() {
         }
         "fork" => forker(&engine, page, &dir),
         "orphan" => {
-            // SAFETY: the child only sleeps and exits.
+            // SAFETY: the child only writes, sleeps and exits.
             if unsafe { libc::fork() } == 0 {
+                // Said by the child: before it runs, it has what the kernel gave it of its parent's.
+                say("forked");
                 std::thread::sleep(Duration::from_secs(5));
                 // SAFETY: ends the child without the parent's exit handlers.
                 unsafe { libc::_exit(0) };
             }
-            say("forked");
             hear();
         }
         other => panic!("no role {other}"),
