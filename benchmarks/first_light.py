@@ -1,9 +1,10 @@
 """The bars of the first release: each row of `headwater bench`, with its floor and goal, and beside it, run by run, what the machine
 allows: the same by a bare C extension over a mapped log (limit.c, compiled here), whose sleepers are woken by a futex or a FIFO.
 
-    python benchmarks/first_light.py [--rows append,queue] [--runs 5] [--seconds 1] [--json]
+    python benchmarks/first_light.py [--rows append,queue] [--runs 5] [--seconds 1] [--quiet 0.3] [--json]
 
-It reports and asserts nothing: figures drift with the machine and with who else uses it, so look at the ratios.
+It reports and asserts nothing: figures drift with the machine and with who else uses it, so look at the ratios. With --quiet, runs in
+which others kept more than so many processors busy are made again.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,6 +29,7 @@ import msgspec
 from headwater.bench import Plan, Report, Row, RowResult, RunResult, chosen
 from headwater.bench.report import load, machine
 from headwater.bench.run import place, run_once, run_sides
+from quiet import undisturbed
 
 HERE = Path(__file__).parent
 
@@ -57,9 +61,12 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class FirstLight(msgspec.Struct, frozen=True):
-    """report: as of `headwater bench --json`, without its rows. fdatasync_us: median of one record of 100 bytes, and the greatest."""
+    """report: as of `headwater bench --json`, without its rows. fdatasync_us: median of one record of 100 bytes, and the greatest.
+    quiet: processors that others might keep busy; left_out: attempts that they spoiled."""
 
     report: Report
+    quiet: float | None
+    left_out: int
     fdatasync_us: tuple[float, float]
     rows: list[Compared]
 
@@ -96,8 +103,17 @@ def fdatasync_us(directory: str) -> tuple[float, float]:
     return statistics.median(took), max(took)
 
 
-def compare(plan: Plan, say: bool) -> FirstLight:
-    before, rows = load(), list[Compared]()
+def compare(plan: Plan, quiet: float | None, say: bool) -> FirstLight:
+    before, rows, left_out = load(), list[Compared](), 0
+
+    def run(work: Callable[[], RunResult]) -> RunResult:
+        nonlocal left_out
+        if quiet is None:
+            return work()
+        result, spoiled = undisturbed(work, quiet)
+        left_out += spoiled
+        return result
+
     with place(plan) as (url, found), tempfile.TemporaryDirectory() as built:
         compile_limit(built)
         for row in plan.rows:
@@ -105,15 +121,15 @@ def compare(plan: Plan, say: bool) -> FirstLight:
             limits: list[RunResult] = []
             for _ in range(plan.runs):
                 # In turns, so that what others do meets both.
-                measured.append(run_once(plan, row, url))
-                limits.append(run_limit(plan, row, built))
+                measured.append(run(partial(run_once, plan, row, url)))
+                limits.append(run(partial(run_limit, plan, row, built)))
             rows.append(_compared(row, RowResult.of(row, measured), RowResult.of(row, limits)))
             if say:
                 print(line(rows[-1]), flush=True)
         synced = fdatasync_us(built)
         facts = machine(found, before)
     report = Report(datetime.now(UTC), sys.argv, "a temporary directory", facts, plan.size, plan.runs, plan.seconds, plan.messages, [])
-    return FirstLight(report, synced, rows)
+    return FirstLight(report, quiet, left_out, synced, rows)
 
 
 def _compared(row: Row, measured: RowResult, limit: RowResult) -> Compared:
@@ -157,17 +173,20 @@ def main() -> int:
     ask.add_argument("--runs", type=int, default=5)
     ask.add_argument("--seconds", type=float, default=1.0, help="about so long for a run")
     ask.add_argument("--messages", type=int, default=None, help="so many messages in a run, instead")
+    ask.add_argument("--quiet", type=float, default=None, metavar="PROCESSORS", help="make a run again in which others kept more busy")
     ask.add_argument("--json", action="store_true", help="one object with the machine, the parameters and every run")
     given = ask.parse_args()
     rows = chosen(word.strip() for word in given.rows.split(",") if word.strip())
     if not given.json:
         print(HEADER, flush=True)
-    found = compare(Plan(None, rows, given.size, given.runs, given.seconds, given.messages), not given.json)
+    found = compare(Plan(None, rows, given.size, given.runs, given.seconds, given.messages), given.quiet, not given.json)
     if given.json:
         print(msgspec.json.encode(found).decode())
     else:
         facts, (synced, most) = found.report.machine, found.fdatasync_us
         print(f"\n{facts.processors} × {facts.processor}, {facts.system}, {facts.file_system}, CPython {facts.python}", end="; ")
+        if given.quiet is not None:
+            print(f"others kept at most {given.quiet:g} processors busy; {found.left_out} attempts left out", end="; ")
         print(f"load {facts.load_before:.1f} before, {facts.load_after:.1f} after; fdatasync of a record {synced:.0f} µs, at most {most:.0f}")
     return 1 if any(row.measured.failed or row.limit.failed for row in found.rows) else 0
 
